@@ -119,15 +119,22 @@ def _nin(num_classes: int, pool: Pool) -> GAPNet:
     return GAPNet(backbone, identity_linear(num_classes), pool)
 
 
-def _mini_gap(num_classes: int, pool: Pool) -> GAPNet:
-    """Five convolutions for the 64 px embedded data; 64 px -> (96, 16, 16)."""
+def _conv_stack(channels: tuple[int, ...], strides: tuple[int, ...], num_classes: int, pool: Pool) -> GAPNet:
     layers: list[nn.Module] = []
-    channels = (3, 24, 48, 64, 96, 96)
-    for i, stride in enumerate((2, 1, 2, 1, 1)):
-        c_in, c_out = channels[i], channels[i + 1]
+    for c_in, c_out, stride in zip((3, *channels), channels, strides, strict=False):
         conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
         layers += [conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
     return GAPNet(nn.Sequential(*layers), nn.Linear(channels[-1], num_classes), pool)
+
+
+def _mini_gap(num_classes: int, pool: Pool) -> GAPNet:
+    """Five convolutions for the embedded data: 64 px -> (96, 16, 16)."""
+    return _conv_stack((24, 48, 64, 96, 96), (2, 1, 2, 1, 1), num_classes, pool)
+
+
+def _tiny_gap(num_classes: int, pool: Pool) -> GAPNet:
+    """Seven convolutions for small photographs: 64 px -> (160, 16, 16)."""
+    return _conv_stack((32, 48, 64, 96, 128, 128, 160), (2, 1, 2, 1, 1, 1, 1), num_classes, pool)
 
 
 def identity_linear(num_classes: int) -> nn.Linear:
@@ -150,14 +157,15 @@ OWN_MODELS: dict[str, Callable[[int, Pool], GAPNet]] = {
     "alexnet_star_gap": _alexnet_star_gap,
     "nin": _nin,
     "mini_gap": _mini_gap,
+    "tiny_gap": _tiny_gap,
 }
 
 
 def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights: str | Path | None = None) -> GAPNet:
     """A network of the paper, or a torchvision classifier that ends in GAP and one linear layer, as a GAPNet.
 
-    name: alexnet_gap, alexnet_star_gap, vgg16_gap, googlenet_gap, nin, mini_gap, or torchvision's own (resnet50,
-        googlenet, densenet121, squeezenet1_0, ...).
+    name: alexnet_gap, alexnet_star_gap, vgg16_gap, googlenet_gap, nin, mini_gap, tiny_gap, or torchvision's own
+        (resnet50, googlenet, densenet121, squeezenet1_0, ...).
     weights: None (random), "torchvision" (its ImageNet weights; for the *_gap nets of the paper they fill the layers
         before the cut), or a file: safetensors, or a state dict that torch.load(weights_only=True) takes, with the keys
         of this GAPNet or of torchvision's model.

@@ -1,0 +1,88 @@
+# camlib: `make` lists the targets. Everything else follows from the rules below.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+PROFILE ?= auto
+PYTHON ?= python3
+OUT := reports/$(PROFILE)
+VENV := .venv
+PY := $(VENV)/bin/python
+CAMLIB := $(VENV)/bin/camlib
+READY := $(VENV)/.installed
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+ifdef CAMLIB_DATA
+export CAMLIB_DATA := $(abspath $(CAMLIB_DATA))
+endif
+# Settings of this shell must not reach the notebooks' kernels.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup lab reproduce report test lint data bench clean test-opencv4
+
+help: ## show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo "PROFILE=auto|mini|tiny|full chooses the data of 'make reproduce' (auto: the richest that is there)."
+
+setup: $(READY) ## make .venv with the locked packages (every target does this by itself)
+
+$(READY): requirements.lock pyproject.toml
+	@if [ "$(UV)" = .uv/bin/uv ] && [ ! -x .uv/bin/uv ]; then $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; fi
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
+	@$(CAMLIB) plan $(PROFILE)
+	@$(MAKE) --no-print-directory report PROFILE=$(PROFILE)
+	@echo "report: $(OUT)/index.html"
+
+# What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
+PLANNED := $(patsubst %.params.yml,%,$(wildcard $(OUT)/*.params.yml))
+SUMMARY := $(OUT)/09_summary
+EXPERIMENTS := $(filter-out $(SUMMARY),$(PLANNED))
+LIBRARY := $(wildcard camlib/*.py)
+
+report: $(OUT)/index.html
+
+$(PLANNED:=.ipynb): $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/%.params.yml $(LIBRARY) requirements.lock
+	$(CAMLIB) run $< --out $(OUT) --params $(OUT)/$*.params.yml
+
+$(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
+
+$(PLANNED:=.html): %.html: %.ipynb $(wildcard camlib/templates/*)
+	$(CAMLIB) render $<
+
+$(OUT)/index.html: $(PLANNED:=.html)
+	$(CAMLIB) index $(OUT)
+
+test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini report built and checked
+	$(PY) -m pytest -q tests
+	$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/
+	@$(MAKE) --no-print-directory reproduce PROFILE=mini
+	$(PY) -m pytest -q tests/check_report.py
+
+lint: $(READY) ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+data: $(READY) ## say which datasets are there, and how to get the others
+	@$(CAMLIB) data
+
+bench: $(READY) ## speed against peers, as ratios measured in one run
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
+
+test-opencv4: $(READY) ## caffemodels against OpenCV 4's own Caffe reader, in an environment of its own
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-opencv4
+	VIRTUAL_ENV=.venv-opencv4 $(UV) pip install --quiet 'opencv-python-headless<5' numpy
+	CAMLIB_OPENCV4=$(abspath .venv-opencv4/bin/python) $(PY) -m pytest -q -m opencv4 tests/test_caffe.py
+
+clean: ## remove reports, caches and checkpoints (raw data and .venv stay)
+	rm -rf data/cache data/checkpoints
+	find reports -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +

@@ -1,0 +1,223 @@
+"""`camlib plan|data|run|render|index`: what make calls to turn notebooks into a report. It knows notebooks only as paths."""
+
+import ast
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import typer
+import yaml
+
+from camlib import datasets
+from camlib.results import PROJECT_ROOT, format_measured, read_results, write_aside
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+RICHEST_FIRST = ("full", "tiny", "mini")
+# Notebook parameters that name data; a profile can run a notebook only if all it names is there.
+DATA_PARAMETERS = ("dataset", "datasets")
+
+
+def read_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and defaults of a notebook's cell tagged `parameters`; ValueError if there is none or it isn't literal."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook}: {len(tagged)} cells are tagged 'parameters', expected one")
+    parameters = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
+            raise ValueError(f"{notebook}: the parameters cell must hold nothing but assignments of literals")
+        parameters[node.targets[0].id] = ast.literal_eval(node.value)
+    return parameters
+
+
+def check_parameters(given: dict[str, Any], notebook: Path, source: str) -> None:
+    """ValueError, naming it, for a parameter that the notebook does not have (papermill would only warn)."""
+    known = read_parameters(notebook)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{source}: {notebook.stem} has no parameter {name!r}; it has {', '.join(known)}")
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU is there, without importing torch."""
+    tool = shutil.which("nvidia-smi")
+    return tool is not None and b"GPU " in subprocess.run([tool, "-L"], capture_output=True, check=False).stdout
+
+
+def read_profile(profile: str) -> dict[str, dict[str, Any]]:
+    """Settings of a profile -> {notebook: overrides}, from `params/<profile>.yml`; mini is every notebook's defaults.
+
+    On a machine without a GPU `params/<profile>-cpu.yml`, where there is one, takes the place of single settings.
+    Raises ValueError for an unknown profile, notebook or parameter.
+    """
+    notebooks = {p.stem: p for p in sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))}
+    if profile == "mini":
+        return {name: {} for name in notebooks}
+    settings: dict[str, dict[str, Any]] = {}
+    files = [PROJECT_ROOT / "params" / f"{profile}.yml"]
+    if not files[0].exists():
+        known = sorted(p.stem for p in files[0].parent.glob("*.yml") if not p.stem.endswith("-cpu"))
+        raise ValueError(f"unknown profile {profile!r}; expected one of auto, mini, {', '.join(known)}")
+    reduced = files[0].with_stem(f"{profile}-cpu")
+    if reduced.exists() and not has_gpu():
+        files.append(reduced)
+        typer.echo(f"no GPU found: {profile} runs with the reduced settings of params/{reduced.name}")
+    for file in files:
+        for name, overrides in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
+            if name not in notebooks:
+                raise ValueError(
+                    f"params/{file.name}: no notebook is called {name!r}; there are {', '.join(notebooks)}"
+                )
+            check_parameters(overrides or {}, notebooks[name], f"params/{file.name}")
+            settings[name] = settings.get(name, {}) | (overrides or {})
+    return settings
+
+
+def missing_data(overrides: dict[str, Any]) -> list[str]:
+    """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
+    named = [overrides[key] for key in DATA_PARAMETERS if key in overrides]
+    names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
+    return [datasets.describe_missing(name) for name in names if not datasets.is_available(name)]
+
+
+@app.command()
+def plan(profile: str) -> None:
+    """Decide what runs with which settings: writes reports/<profile>/<notebook>.params.yml where it changed."""
+    folder = PROJECT_ROOT / "reports" / profile
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
+    if profile == "auto":
+        for candidate in RICHEST_FIRST:
+            for name, overrides in read_profile(candidate).items():
+                if name not in chosen and not missing_data(overrides):
+                    chosen[name] = (candidate, overrides)
+    else:
+        chosen = {name: (profile, overrides) for name, overrides in read_profile(profile).items()}
+        missing = {text for _, overrides in chosen.values() for text in missing_data(overrides)}
+        if missing:
+            raise FileNotFoundError(
+                f"profile {profile} needs data that is not there:\n\n" + "\n\n".join(sorted(missing))
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (source, overrides) in sorted(chosen.items()):
+        typer.echo(f"{name}: profile {source}")
+        text = f"# profile: {source}\n" + yaml.safe_dump(overrides | {"report_dir": f"../reports/{profile}"})
+        path = folder / f"{name}.params.yml"
+        if not path.exists() or path.read_text() != text:
+            with write_aside(path) as aside:
+                aside.write_text(text)
+    for path in folder.glob("*.params.yml"):
+        if path.name.removesuffix(".params.yml") not in chosen:
+            path.unlink()
+
+
+@app.command()
+def data() -> None:
+    """Say which datasets are there, and for the others what is missing, where it goes and how to get it."""
+    typer.echo(f"data folder: {datasets.data_root()}\n")
+    for name in datasets.REGISTRY:
+        typer.echo(f"{name}: there\n" if datasets.is_available(name) else f"{datasets.describe_missing(name)}\n")
+
+
+@app.command()
+def run(
+    notebook: Path,
+    out: Annotated[Path, typer.Option(help="folder of the executed notebook, its JSON and figures")],
+    params: Annotated[Path | None, typer.Option(help="YAML file of parameters")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value, YAML value; may repeat")] = None,
+) -> None:
+    """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    values: dict[str, Any] = yaml.safe_load(params.read_text()) if params else {}
+    values.setdefault("report_dir", str(out.resolve()))
+    for item in set_ or []:
+        name, _, value = item.partition("=")
+        values[name] = yaml.safe_load(value)
+    check_parameters(values, notebook, str(params or "--set"))
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f"{notebook.stem}.partial.ipynb"
+    try:
+        papermill.execute_notebook(
+            notebook, partial, values, cwd=notebook.parent, kernel_name="python3", stderr_file=sys.stderr,
+            log_output=True, progress_bar=False,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        typer.echo(f"\n{notebook} failed in code cell {error.exec_count}:\n{error.source}\n", err=True)
+        typer.echo("\n".join(error.traceback), err=True)
+        typer.echo(f"what ran until then is in {partial}; finished training and shards are kept", err=True)
+        raise typer.Exit(1) from error
+    partial.replace(out / notebook.name)
+
+
+@app.command()
+def render(executed: Path) -> None:
+    """Turn an executed notebook into one HTML page beside it that opens with the network off, code folded away."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
+
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:  # progress bars are for the terminal; injected parameters stay, they say what ran
+        cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+    body, _ = HTMLExporter(template_name="basic", anchor_link_text="").from_notebook_node(notebook)
+
+    highlight = HtmlFormatter(style="default").get_style_defs(".highlight")
+    context = {"body": body, "pages": _pages(executed.parent), "here": executed.stem, "highlight": highlight}
+    _write_page("page.html.j2", executed.with_suffix(".html"), profile=_profile_of(executed), **context)
+
+
+@app.command()
+def index(folder: Path) -> None:
+    """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
+    entries = []
+    for record in read_results(folder):
+        picture = folder / f"{record['notebook']}.png"
+        entries.append(
+            record
+            | {
+                "profile": _profile_of(folder / f"{record['notebook']}.ipynb"),
+                "picture": base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
+                "rows": [value | {"text": format_measured(value)} for value in record["values"]],
+            }
+        )
+    _write_page(
+        "index.html.j2", folder / "index.html", entries=entries, pages=_pages(folder), profile=folder.resolve().name
+    )
+
+
+def _pages(folder: Path) -> list[str]:
+    return sorted(path.name.removesuffix(".params.yml") for path in folder.glob("*.params.yml"))
+
+
+def _profile_of(executed: Path) -> str:
+    """The profile whose settings a notebook ran with (first line of its parameters file)."""
+    first = executed.with_suffix(".params.yml").read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("# profile: ")
+
+
+def _write_page(template: str, path: Path, **context: Any) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("camlib"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    with write_aside(path) as aside:
+        aside.write_text(environment.get_template(template).render(**context), encoding="utf-8")
+
+
+def main() -> None:
+    """Run a command; a wrong input ends with its message, not a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"camlib: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""A network over a whole dataset: files in, classes and boxes out, one forward pass, resumable shard by shard."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from camlib.boxes import centre_box, largest_component_box, released_boxes
+from camlib.cam import class_activation_maps, merge_ten_crop, ten_crop
+from camlib.datasets import Dataset
+from camlib.metrics import bootstrap_interval, correct_boxes, localization_errors, threshold_boxes
+from camlib.models import GAPNet
+from camlib.paper import table as table_numbers
+from camlib.results import cache_dir, digest, measured, write_aside
+from camlib.saliency import gradient_saliency
+from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images, squash_image
+
+SHARD = 1024  # images: what a kill can cost
+
+
+@dataclass
+class Localization:
+    """Boxes of the text rule for a dataset of N images."""
+
+    thresholds: np.ndarray  # (T,) fractions of a map's maximum
+    classes: np.ndarray  # (N, k) int64, best first
+    scores: np.ndarray  # (N, k) float32, softmax
+    boxes: np.ndarray  # (N, k, T, 4) float64, of the predicted classes, pixels of the original image
+    known_boxes: np.ndarray  # (N, T, 4) float64, of the true class ("class-known localization")
+
+
+@dataclass
+class ReleasedLocalization:
+    """The released protocol for a dataset of N images: two boxes for each of the five best classes."""
+
+    classes: np.ndarray  # (N, k) int64, ranked by the mean score of ten crops
+    loose: np.ndarray  # (N, k, 4) float64, `bbox1`: the largest box
+    tight: np.ndarray  # (N, k, 4) float64, `bbox2`: the next one kept (the loose one where there is no other)
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def digest_weights(net: nn.Module) -> str:
+    """A hash of every tensor of a network and of its structure."""
+    tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in net.state_dict().values())
+    return digest(str(net), *tensors)
+
+
+def run_sharded(
+    label: str, key: str, n: int, compute: Callable[[np.ndarray], dict[str, np.ndarray]], shard: int = SHARD
+) -> dict[str, np.ndarray]:
+    """Run `compute` over indices 0..n-1, shard by shard; a finished shard is kept in the cache and never run again.
+
+    compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
+    Returns the named arrays of all images, (n, ...).
+    """
+    folder = cache_dir() / "shards" / f"{label}-{key}"
+    parts = []
+    for start in tqdm(range(0, n, shard), label, disable=n <= shard):
+        path = folder / f"{start:08d}.npz"
+        if not path.exists():
+            arrays = compute(np.arange(start, min(start + shard, n)))
+            with write_aside(path) as aside:
+                np.savez(aside, **arrays)  # type: ignore[arg-type]
+        with np.load(path) as part:
+            parts.append({name: part[name] for name in part.files})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def localize(
+    net: GAPNet,
+    dataset: Dataset,
+    preset: Preset,
+    *,
+    top: int = 5,
+    thresholds: Iterable[float] = (0.2,),
+    method: Literal["cam", "gradient"] = "cam",
+    batch_size: int = 64,
+) -> Localization:
+    """Classes and text-rule boxes for every image (paper, Sections 2 and 3.2).
+
+    Each image's centre crop goes through the network once. The maps of the `top` best classes and of the true class are
+    resized to the crop's place in the original image, kept above each of `thresholds` x their maximum, and boxed. A map
+    with no positive value boxes the whole image. method: "cam", or "gradient" for the saliency baseline.
+    Raises what the dataset raises for a bad image, and ValueError naming the image whose map is not finite.
+    """
+    fractions = np.asarray(list(thresholds), float)
+    top = min(top, net.fc.out_features)
+    device = pick_device()
+    net = net.to(device).eval()
+    windows = crop_windows(dataset.sizes, preset)
+
+    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
+        classes, scores, boxes, known = [], [], [], []
+        with ThreadPoolExecutor() as pool:
+            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
+                x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
+                with torch.no_grad():
+                    features = net.features(x)  # (B, K, h, w)
+                    logits = net.fc(net.pool_features(features))  # (B, C)
+                    best_scores, best = logits.softmax(1).topk(top)  # (B, k)
+                    labels = torch.from_numpy(dataset.labels[batch]).to(device)
+                    asked = torch.cat([best, labels[:, None]], 1)  # (B, k + 1)
+                    if method == "cam":
+                        maps = class_activation_maps(features, net.fc.weight, asked)  # (B, k + 1, h, w)
+                if method == "gradient":
+                    maps = gradient_saliency(net, x, asked)  # (B, k + 1, crop, crop)
+                in_top = (asked[:, :-1] == asked[:, -1:]).cpu().numpy()  # (B, k)
+                jobs = zip(maps.float().cpu().numpy(), in_top, batch, strict=True)
+                found = np.stack(list(pool.map(lambda job: _box_maps(*job), jobs)))  # (B, k + 1, T, 4)
+                classes.append(best.cpu().numpy())
+                scores.append(best_scores.cpu().numpy())
+                boxes.append(found[:, :-1])
+                known.append(found[:, -1])
+        names = ("classes", "scores", "boxes", "known_boxes")
+        arrays = (np.concatenate(a) for a in (classes, scores, boxes, known))
+        return dict(zip(names, arrays, strict=True))
+
+    def _box_maps(maps: np.ndarray, in_top: np.ndarray, i: int) -> np.ndarray:
+        """maps (k + 1, h, w), the true class's last -> boxes (k + 1, T, 4) in the original image."""
+        count = top if in_top.any() else top + 1  # the true class's map is among the best already: box it once
+        try:
+            boxes = [_box_map(m, fractions, windows[i], dataset.sizes[i]) for m in maps[:count]]
+        except ValueError as error:
+            raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
+        return np.stack(boxes if count > top else [*boxes, boxes[int(in_top.argmax())]])
+
+    key = digest(digest_weights(net), net.pool, dataset.fingerprint, asdict(preset), fractions.tolist(), top, method)
+    arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute)
+    net.cpu()
+    return Localization(thresholds=fractions, **arrays)
+
+
+def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """One map (h, w) -> boxes (T, 4): resized to its window of the original image, thresholded, boxed there."""
+    if heatmap.max() <= 0:
+        return np.tile([0.0, 0.0, size[0], size[1]], (len(fractions), 1))
+    x0, y0, x1, y1 = window
+    width, height = max(1, round(x1 - x0)), max(1, round(y1 - y0))
+    resized = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+    if len(fractions) == 1:
+        boxes = largest_component_box(resized, fractions[0])[None]
+    else:
+        boxes = threshold_boxes(resized, fractions)
+    scale = np.array([(x1 - x0) / width, (y1 - y0) / height] * 2)
+    return boxes * scale + [x0, y0, x0, y0]
+
+
+def predict_maps(
+    net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, classes: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """For figures: raw maps of single images, each resized to its image, (H, W) float32 (0 outside the centre crop).
+
+    classes (len(indices),) int: whose map; by default each image's best class.
+    """
+    windows = crop_windows(dataset.sizes[indices], preset).round().astype(int)
+    images = torch.from_numpy(np.stack([squash_image(dataset[int(i)], preset.squash) for i in indices]))
+    asked = None if classes is None else torch.as_tensor(classes)[:, None]
+    x = normalize_images(centre_crop(images, preset.crop), preset)
+    maps = net.predict_with_cam(x, top=1, classes=asked)[2].numpy()[:, 0]
+    placed = []
+    for heatmap, (width, height), (x0, y0, x1, y1) in zip(maps, dataset.sizes[indices], windows, strict=True):
+        canvas = np.zeros((height, width), np.float32)
+        canvas[y0:y1, x0:x1] = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+        placed.append(canvas)
+    return placed
+
+
+def localize_released(
+    net: GAPNet,
+    dataset: Dataset,
+    preset: Preset,
+    *,
+    top: int = 5,
+    merge: Literal["abs_sum", "mean"] = "abs_sum",
+    batch_size: int = 8,
+) -> ReleasedLocalization:
+    """The released protocol (ten crops, summed absolute maps, 8 bits, three thresholds): PAPER steps 1 to 4, batched.
+
+    Every image is squashed to `preset.squash`; the ten crops of `preset.crop` go through the network together.
+    merge: see `cam.merge_ten_crop`. Raises as `localize` does.
+    """
+    top = min(top, net.fc.out_features)
+    device = pick_device()
+    net = net.to(device).eval()
+
+    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
+        classes, boxes = [], []
+        with ThreadPoolExecutor() as pool:
+            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
+                best, maps = predict_ten_crop(net, normalize_images(images.to(device), preset), preset.crop, top, merge)
+                classes.append(best.cpu().numpy())
+                jobs = zip(maps.cpu().numpy(), batch, strict=True)
+                boxes.append(np.stack(list(pool.map(lambda job: _box_merged(*job), jobs))))  # (B, k, 2, 4)
+        both = np.concatenate(boxes)  # (S, k, 2, 4)
+        return {"classes": np.concatenate(classes), "loose": both[:, :, 0], "tight": both[:, :, 1]}
+
+    def _box_merged(maps: np.ndarray, i: int) -> np.ndarray:
+        try:
+            return np.stack([_released_pair(m, dataset.sizes[i]) for m in maps])
+        except ValueError as error:
+            raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
+
+    key = digest(digest_weights(net), net.pool, dataset.fingerprint, asdict(preset), top, merge, "released")
+    arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
+    net.cpu()
+    return ReleasedLocalization(**arrays)
+
+
+def predict_ten_crop(
+    net: GAPNet, x: Tensor, crop: int, top: int, merge: Literal["abs_sum", "mean"] = "abs_sum"
+) -> tuple[Tensor, Tensor]:
+    """Normalised images x (B, 3, S, S) -> classes (B, k) by the mean softmax of ten crops, merged maps (B, k, S, S)."""
+    size = (x.shape[-2], x.shape[-1])
+    with torch.no_grad():
+        crops = ten_crop(x, crop)  # (B, 10, 3, crop, crop)
+        features = net.features(crops.flatten(0, 1))  # (B * 10, K, h, w)
+        scores = net.fc(net.pool_features(features)).softmax(1)  # (B * 10, C)
+        best = scores.unflatten(0, (-1, 10)).mean(1).topk(top).indices  # (B, k)
+        maps = class_activation_maps(features, net.fc.weight, best.repeat_interleave(10, 0))  # (B * 10, k, h, w)
+        return best, merge_ten_crop(maps.float().unflatten(0, (-1, 10)), size, crop, merge)
+
+
+def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
+    resized = cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
+    top = resized.max()
+    if not np.isfinite(top):
+        raise ValueError("the merged map holds NaN or infinite values")
+    return np.rint(resized.clip(min=0) * (255 / top)).astype(np.uint8) if top > 0 else np.zeros(resized.shape, np.uint8)
+
+
+def _released_pair(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:
+    width, height = int(size[0]), int(size[1])
+    found = released_boxes(to_8_bit(heatmap, (width, height)))
+    if len(found) == 0:
+        found = np.array([[0.0, 0.0, width, height]])  # no evidence at all: the whole image, as in the text rule
+    return found[[0, min(1, len(found) - 1)]]
+
+
+def error_values(
+    label: str, classes: np.ndarray, boxes: np.ndarray, dataset: Dataset, *, paper_row: str | None = None, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Top-1 and top-5 classification and localization error in % with bootstrap intervals, beside Tables 1 and 2.
+
+    classes (N, k), boxes (N, k, 4), best first. paper_row: the published network to stand beside, e.g. "GoogLeNet-GAP".
+    With fewer than five guesses an image the last k takes the place of 5, and is named so.
+    """
+    errors = localization_errors(classes, boxes, dataset.labels, dataset.boxes, excluded=dataset.excluded)
+    values = []
+    for kind, table, wrong in (
+        ("classification error", "Table 1", errors.cls_wrong),
+        ("localization error", "Table 2", errors.loc_wrong),
+    ):
+        for k in (1, min(5, classes.shape[1])):
+            estimate, low, high = (100 * v for v in bootstrap_interval(wrong[:, k - 1], seed=seed))
+            published = [n for n in table_numbers(table) if (n.row, n.column) == (paper_row, f"top-{k}")]
+            values.append(
+                measured(
+                    f"top-{k} {kind}",
+                    estimate,
+                    n=len(wrong),
+                    interval=(low, high),
+                    paper=published[0] if published else None,
+                    model=label,
+                )
+            )
+    return values
+
+
+def fit_centre_fraction(dataset: Dataset) -> float:
+    """The centre box's side, as a fraction of the image's, that localizes most of these images: the best of its kind."""
+    fractions = np.arange(0.2, 1.001, 0.05)
+    right = [correct_boxes(centre_box(dataset.sizes, f), dataset.boxes).mean() for f in fractions]
+    return float(fractions[int(np.argmax(right))])

@@ -1,0 +1,334 @@
+"""Classification and localization error, MaxBoxAcc over every threshold, the extent of a map, bootstrap intervals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from camlib.boxes import (
+    Boxes,
+    above_threshold,
+    box_iou,
+    check_boxes,
+    check_map,
+    pairwise_iou,
+    sweep_components,
+    whole_image_box,
+)
+
+LEVELS = 256  # thresholds of an 8-bit map
+
+
+# ---------------------------------------------------------------------------------- classification, localization error
+
+
+@dataclass(frozen=True)
+class LocalizationErrors:
+    """Errors at top 1..K as fractions, and the image by image vectors behind them.
+
+    Excluded images (the devkit's blacklist) leave the localization error but stay in the classification error, so the
+    two have different images: row j of `loc_wrong` is image `kept[j]`, row i of `cls_wrong` is image i.
+    """
+
+    cls: NDArray[np.float64]  # (K,): cls[k-1] is the top-k classification error
+    loc: NDArray[np.float64]  # (K,): loc[k-1] is the top-k localization error
+    cls_wrong: NDArray[np.bool_]  # (N, K): none of the first k classes is right
+    loc_wrong: NDArray[np.bool_]  # (N', K): none of the first k guesses is right in class and box
+    kept: NDArray[np.int64]  # (N',): the images that `loc_wrong` is about
+
+
+def _flat_boxes(gt_boxes: Sequence[ArrayLike], index: NDArray[np.int64]) -> tuple[Boxes, NDArray[np.int64]]:
+    """Boxes of the images `index`, one below the other (G, 4), and how many each has (len(index),)."""
+    arrays = [np.asarray(gt_boxes[i], dtype=np.float64) for i in index]
+    for i, array in zip(index, arrays, strict=True):
+        if array.ndim != 2 or array.shape[1] != 4 or not len(array):
+            raise ValueError(f"gt_boxes[{i}] has shape {array.shape}; expected (M, 4) with at least one box")
+    counts = np.array([len(array) for array in arrays])
+    flat = np.concatenate(arrays)
+    try:
+        check_boxes(flat)
+    except ValueError:
+        for i, array in zip(index, arrays, strict=True):
+            check_boxes(array, f"gt_boxes[{i}]")
+        raise
+    return flat, counts
+
+
+def _right_boxes(pred: Boxes, flat: Boxes, counts: NDArray[np.int64], iou: float) -> NDArray[np.bool_]:
+    """Which of the boxes pred (N, K, 4) reach the IoU with any true box of their image -> (N, K)."""
+    if not 0 < iou <= 1:
+        raise ValueError(f"iou is {iou}; expected 0 < iou <= 1")
+    each = pairwise_iou(np.repeat(pred, counts, axis=0), flat[:, None])  # (G, K)
+    return np.maximum.reduceat(each, np.cumsum(counts) - counts, axis=0) >= iou
+
+
+def correct_boxes(pred_boxes: ArrayLike, gt_boxes: Sequence[ArrayLike], iou: float = 0.5) -> NDArray[np.bool_]:
+    """Class-known localization: whether each image's box has IoU >= `iou` with any of its true boxes.
+
+    pred_boxes (N, 4), gt_boxes: N arrays (Mi, 4) -> (N,) bool; its mean is the localization accuracy.
+    Raises ValueError naming the image for an empty list of true boxes, another shape, NaN or an inverted box.
+    """
+    pred = check_boxes(pred_boxes, "pred_boxes", allow_empty=True)
+    if pred.ndim != 2 or len(pred) != len(gt_boxes) or not len(pred):
+        raise ValueError(f"pred_boxes have shape {pred.shape}, gt_boxes {len(gt_boxes)} images; expected (N, 4), N > 0")
+    return _right_boxes(pred[:, None], *_flat_boxes(gt_boxes, np.arange(len(pred))), iou)[:, 0]
+
+
+def localization_errors(
+    pred_classes: ArrayLike,
+    pred_boxes: ArrayLike,
+    gt_classes: ArrayLike,
+    gt_boxes: Sequence[ArrayLike],
+    iou: float = 0.5,
+    excluded: ArrayLike | None = None,
+) -> LocalizationErrors:
+    """Top-k classification and localization error as the ILSVRC devkit counts them (paper notes, protocol step 5).
+
+    pred_classes (N, K) int and pred_boxes (N, K, 4), best guess first; gt_classes (N,) int; gt_boxes: N arrays
+    (Mi, 4), the true boxes of that class; excluded (N,) bool or None. A guess is right if its class is and its IoU with
+    any true box is >= `iou`. Raises ValueError for shapes that do not fit, NaN, inverted boxes, an image without a box.
+
+        errors = localization_errors(classes, boxes, ds.labels, ds.boxes, excluded=ds.excluded)
+        errors.loc[0], errors.loc[4]  # top-1 and top-5
+    """
+    classes, truth = np.asarray(pred_classes), np.asarray(gt_classes)
+    if classes.ndim != 2 or not classes.size or truth.shape != classes.shape[:1]:
+        raise ValueError(f"pred_classes {classes.shape} and gt_classes {truth.shape} do not fit: expected (N, K), (N,)")
+    for what, array in (("pred_classes", classes), ("gt_classes", truth)):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"{what} are {array.dtype}; expected integers")
+    pred = check_boxes(pred_boxes, "pred_boxes", allow_empty=True)
+    if pred.shape != (*classes.shape, 4) or len(gt_boxes) != len(classes):
+        raise ValueError(f"pred_boxes {pred.shape} and {len(gt_boxes)} gt_boxes; expected {(*classes.shape, 4)}")
+    leave = np.zeros(len(classes), dtype=bool) if excluded is None else np.asarray(excluded)
+    if leave.shape != truth.shape or leave.dtype != bool:
+        raise ValueError(f"excluded is {leave.dtype} of shape {leave.shape}; expected bool {truth.shape}")
+    kept = np.flatnonzero(~leave)
+    if not len(kept):
+        raise ValueError("excluded leaves no image to localize in")
+    right_class = classes == truth[:, None]
+    right = right_class[kept] & _right_boxes(pred[kept], *_flat_boxes(gt_boxes, kept), iou)
+    cls_wrong = ~np.logical_or.accumulate(right_class, axis=1)
+    loc_wrong = ~np.logical_or.accumulate(right, axis=1)
+    return LocalizationErrors(cls_wrong.mean(0), loc_wrong.mean(0), cls_wrong, loc_wrong, kept)
+
+
+# ------------------------------------------------------------------------------------------------- every threshold
+
+
+_NO_BOXES, _NO_DELTAS = np.zeros((0, 4)), np.zeros(0)
+
+
+def _bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:
+    """The map at 8 bits, as bins of `sweep_components`: uint8 as it is, else (v - min) / (max - min) * 255, cut off."""
+    array = np.asarray(heatmap)
+    values = check_map(array)
+    if array.dtype != np.uint8:
+        low, high = values.min(), values.max()
+        # A constant map holds no evidence. The quotient comes first: it is <= 1, so no rounding passes 255.
+        values = (values - low) / (high - low) * (LEVELS - 1) if high > low else np.zeros_like(values)
+    bins = values.astype(np.int16, order="C")  # another memory layout would be compiled for again
+    return bins if bins.any() else np.full_like(bins, LEVELS)  # max <= 0: the whole image, at every level
+
+
+def component_tree_boxes(heatmap: ArrayLike) -> Boxes:
+    """The largest component's box at every level of an 8-bit map: (H, W) -> (256, 4), row t for the pixels > t.
+
+    Another dtype than uint8 is brought to 8 bits by min-max (see `max_box_accuracy`). Ties go to the component that is
+    first in raster order. Rows at and above the map's maximum are zeros (no box: IoU 0 with everything); a map that is
+    zero everywhere (constant, for a float map) boxes the whole image in every row. Raises ValueError for a bad map.
+    """
+    return sweep_components(_bins_8bit(heatmap), LEVELS, _NO_BOXES, _NO_DELTAS)[0].astype(np.float64)
+
+
+def threshold_boxes(heatmap: ArrayLike, fractions: ArrayLike) -> Boxes:
+    """`largest_component_box` at many thresholds in one pass: map (H, W), fractions (T,) in [0, 1) -> (T, 4).
+
+    Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does.
+    """
+    wanted = np.asarray(fractions, dtype=np.float64)
+    if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
+        raise ValueError(f"fractions of shape {wanted.shape}; expected (T,), T > 0, each 0 <= fraction < 1")
+    values = check_map(heatmap)
+    whole = whole_image_box(values.shape[::-1])
+    if values.max() <= 0:
+        return np.tile(whole, (len(wanted), 1))
+    order = np.argsort(wanted)
+    # The bin of a pixel is the number of thresholds that are strictly below it.
+    bins = np.searchsorted(wanted[order] * values.max(), values.ravel(), side="left")
+    boxes = np.empty((len(wanted), 4))
+    boxes[order] = sweep_components(bins.reshape(values.shape).astype(np.int16), len(wanted), _NO_BOXES, _NO_DELTAS)[0]
+    boxes[boxes[:, 2] == 0] = whole  # nothing above: only where fraction * max rounds up to max
+    return boxes
+
+
+@dataclass(frozen=True)
+class BoxAccuracy:
+    """Localization accuracy over every threshold; all values are fractions."""
+
+    thresholds: NDArray[np.float64]  # (256,): level / 255; a pixel is kept if it is above the level
+    iou: NDArray[np.float64]  # (D,)
+    curve: NDArray[np.float64]  # (D, 256): share of images with a box that reaches the IoU
+    maxima: NDArray[np.float64]  # (D,): the best of each curve, an oracle's choice of the threshold
+    best_thresholds: NDArray[np.float64]  # (D,): the lowest threshold that gives it
+    mean: float  # of the maxima
+    n: int  # images
+
+
+def max_box_accuracy(
+    heatmaps: Iterable[ArrayLike],
+    gt_boxes: Iterable[ArrayLike],
+    iou: Sequence[float] = (0.3, 0.5, 0.7),
+    components: Literal["largest", "best"] = "largest",
+) -> BoxAccuracy:
+    """Box accuracy at the best threshold (Choe et al., CVPR 2020), every threshold of the 8-bit maps being tried.
+
+    heatmaps: (H, W) each; gt_boxes: (Mi, 4) each, in pixels of the map; both may be generators (nothing is kept).
+    A float map is brought to 8 bits by its own minimum and maximum, `(v - min) / (max - min) * 255` cut off to a whole
+    number, as Choe et al. do; a uint8 map is taken as it is. At level t the pixels > t count, for t = 0..255; at a
+    level with no pixel the image is wrong. A map without contrast (uint8: all zero) boxes the whole image.
+    components: "largest" boxes the largest 8-connected component by number of pixels, of equals the first in raster
+    order; "best" lets any component count. MaxBoxAcc is `iou=(0.5,)` with "largest", MaxBoxAccV2 the mean with "best"
+    over the default IoUs (Choe et al. measure contours where this takes components).
+    Raises ValueError for a bad map, an image without a box, or another number of maps than of boxes, naming the image.
+
+        max_box_accuracy(maps, boxes, components="best").mean  # MaxBoxAccV2
+    """
+    deltas = np.array(iou, dtype=np.float64)
+    if deltas.ndim != 1 or not len(deltas) or not ((deltas > 0) & (deltas <= 1)).all():
+        raise ValueError(f"iou is {iou}; expected one or more values, each 0 < iou <= 1")
+    if components not in ("largest", "best"):
+        raise ValueError(f"components is {components!r}; expected 'largest' or 'best'")
+    right = np.zeros((len(deltas), LEVELS), dtype=np.int64)
+    n = 0
+    for heatmap, boxes in zip_longest(heatmaps, gt_boxes):
+        if heatmap is None or boxes is None:
+            raise ValueError(f"{'heatmaps' if heatmap is None else 'gt_boxes'} end after {n}; expected as many of both")
+        try:
+            bins = _bins_8bit(heatmap)
+        except ValueError as error:
+            raise ValueError(f"heatmaps[{n}]: {error}") from None
+        truth = check_boxes(boxes, f"gt_boxes[{n}]")
+        if truth.ndim != 2 or not len(truth):
+            raise ValueError(f"gt_boxes[{n}] has shape {truth.shape}; expected (M, 4) with at least one box")
+        if components == "best":
+            right += sweep_components(bins, LEVELS, np.array(truth, order="C"), deltas)[1]
+        else:
+            right += box_iou(sweep_components(bins, LEVELS, _NO_BOXES, _NO_DELTAS)[0], truth).max(1) >= deltas[:, None]
+        n += 1
+    if not n:
+        raise ValueError("heatmaps are empty; expected at least one")
+    curve, thresholds = right / n, np.arange(LEVELS) / (LEVELS - 1)
+    maxima = curve.max(1)
+    return BoxAccuracy(thresholds, deltas, curve, maxima, thresholds[curve.argmax(1)], float(maxima.mean()), n)
+
+
+# --------------------------------------------------------------------------------------------------- extent, intervals
+
+
+class MapExtent(NamedTuple):
+    """How a thresholded map lies on the true boxes."""
+
+    coverage: float  # share of the true boxes' pixels that are above the threshold
+    inside: float  # share of the pixels above the threshold that lie in a true box
+    components: int  # 8-connected components above the threshold
+
+
+def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) -> MapExtent:
+    """How much of the object a map (H, W) covers, above `threshold` of its maximum as in `largest_component_box`.
+
+    gt_boxes (M, 4) in pixels of the map; a pixel lies in a box if its centre does, and several boxes count as their
+    union. Raises ValueError for a bad map, threshold or box, or if the boxes hold no pixel of the map.
+    """
+    mask = above_threshold(heatmap, threshold).astype(bool)
+    truth = check_boxes(gt_boxes, "gt_boxes")
+    if truth.ndim != 2:
+        raise ValueError(f"gt_boxes have shape {truth.shape}; expected (M, 4)")
+    height, width = mask.shape
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    inside = np.zeros_like(mask)
+    for x0, y0, x1, y1 in truth:
+        inside |= ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    if not inside.any():
+        raise ValueError(f"gt_boxes {truth.tolist()} hold no pixel of a map of {width}x{height}")
+    both = np.count_nonzero(mask & inside)
+    found = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1
+    return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)
+
+
+class Interval(NamedTuple):
+    """An estimate and its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def _resampled_means(values: NDArray[np.float64], n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means of `n_resamples` draws of N of the values (N,) with replacement, in bounded memory."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= 16:  # right / wrong and their differences: draw how often each value occurs instead
+        return rng.multinomial(len(values), counts / len(values), size=n_resamples) @ distinct / len(values)
+    rows = max(1, 2_000_000 // len(values))
+    sizes = [min(rows, n_resamples - done) for done in range(0, n_resamples, rows)]
+    return np.concatenate([values[rng.integers(len(values), size=(size, len(values)))].mean(1) for size in sizes])
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    other: ArrayLike | None = None,
+    *,
+    paired: bool = True,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval over images: of the mean of values (N,), or of how far it exceeds other's.
+
+    values, other: one number or bool per image. paired: `other` (N,) is about the same images, which are drawn
+    together; else the two samples are independent and may differ in number.
+    -> (estimate, low, high); the same seed gives the same interval. Raises ValueError for empty input, NaN, unequal
+    lengths when paired, or a level outside (0, 1).
+
+        bootstrap_interval(gap_right, gmp_right)  # GAP - GMP on the same images
+    """
+    samples = [np.asarray(sample, dtype=np.float64) for sample in (values, other) if sample is not None]
+    for what, sample in zip(("values", "other"), samples, strict=False):
+        if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
+            raise ValueError(f"{what} have shape {sample.shape}; expected (N,), N > 0, finite")
+    if not 0 < level < 1 or n_resamples < 1:
+        raise ValueError(f"level is {level}, n_resamples {n_resamples}; expected 0 < level < 1, n_resamples >= 1")
+    if paired and len(samples) == 2:
+        if len(samples[0]) != len(samples[1]):
+            raise ValueError(
+                f"values have {len(samples[0])} images, other {len(samples[1])}; paired needs as many of both"
+            )
+        samples = [samples[0] - samples[1]]
+    rng = np.random.default_rng(seed)
+    means = _resampled_means(samples[0], n_resamples, rng)
+    estimate = samples[0].mean()
+    if len(samples) == 2:
+        means = means - _resampled_means(samples[1], n_resamples, rng)
+        estimate = estimate - samples[1].mean()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(estimate), float(low), float(high))
+
+
+class Comparison(NamedTuple):
+    """A paired difference in percentage points, and what its 95 % interval allows to say."""
+
+    verdict: str  # "better", "worse" or "no difference seen"
+    difference: float
+    low: float
+    high: float
+
+
+def compare(right: ArrayLike, other: ArrayLike, seed: int = 0) -> Comparison:
+    """Which of two methods is right more often on the same images: vectors (N,) of right or wrong, paired."""
+    difference, low, high = (100 * v for v in bootstrap_interval(right, other, seed=seed))
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
+    return Comparison(verdict, difference, low, high)

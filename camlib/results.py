@@ -1,0 +1,208 @@
+"""What a run measured: one JSON per experiment, with where it came from; and where a run's files go."""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camlib.paper import Number, format_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("camlib", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "accelerate")
+
+
+def cache_dir() -> Path:
+    """Folder of what can be computed again: squashed images, predictions, features."""
+    return PROJECT_ROOT / "data" / "cache"
+
+
+def checkpoint_dir() -> Path:
+    """Folder of trained networks, one folder each, named by a hash of their settings."""
+    return PROJECT_ROOT / "data" / "checkpoints"
+
+
+def digest(*parts: Any) -> str:
+    """A short stable hash of settings (anything JSON can write) or bytes: 16 hex digits."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+        sha.update(b"\0")
+    return sha.hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[Path]:
+    """Write to the path this yields; it takes the name `path` only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(errno.ENOSPC, f"disk full while writing {path}; nothing of it was kept") from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def measured(
+    name: str,
+    value: float,
+    *,
+    unit: str = "%",
+    n: int,
+    interval: tuple[float, float] | None = None,
+    paper: Number | None = None,
+    model: str = "",
+) -> dict[str, Any]:
+    """One measured value as the results file keeps it.
+
+    value and interval (95 %) in `unit`; n: how many images (or draws) stand behind it; paper: the published number.
+    """
+    if n < 1:
+        raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
+    return {
+        "name": name,
+        "model": model,
+        "value": float(value),
+        "unit": unit,
+        "n": int(n),
+        "interval": None if interval is None else [float(interval[0]), float(interval[1])],
+        "paper": None
+        if paper is None
+        else {
+            "text": format_number(paper),
+            "value": paper.value,
+            "table": paper.table,
+            "row": paper.row,
+            "column": paper.column,
+        },
+    }
+
+
+def format_measured(value: dict[str, Any], decimals: int = 1) -> str:
+    """ "41.3 [38.0, 44.7]": the value with its 95 % interval, if it has one."""
+    text = f"{value['value']:.{decimals}f}"
+    if value["interval"] is not None:
+        text += f" [{value['interval'][0]:.{decimals}f}, {value['interval'][1]:.{decimals}f}]"
+    return text
+
+
+def results_table(values: Sequence[dict[str, Any]], synthetic: bool) -> "pd.DataFrame":
+    """Paper beside measured, a row a value; the column of measured values says when the data are synthetic."""
+    import pandas as pd
+
+    column = "measured (synthetic data)" if synthetic else "measured"
+    rows = [
+        {
+            "what": v["name"],
+            "network": v["model"],
+            column: format_measured(v),
+            "unit": v["unit"],
+            "n": v["n"],
+            "paper": "" if v["paper"] is None else v["paper"]["text"],
+            "paper's row": "" if v["paper"] is None else f"{v['paper']['table']}, {v['paper']['row']}",
+        }
+        for v in values
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_results(
+    report_dir: str | Path,
+    notebook: str,
+    *,
+    title: str,
+    claim: str,
+    verdict: str,
+    values: Sequence[dict[str, Any]],
+    dataset: dict[str, Any],
+    settings: dict[str, Any],
+    started: float,
+    figure: "Figure | None" = None,
+) -> Path:
+    """Write `<report_dir>/<notebook>.json` (and `.png`, the experiment's one picture on the front page).
+
+    dataset: what `describe_dataset` gives. settings: the notebook's parameters, `seed` among them.
+    started: time.time() when the notebook began. Returns the JSON's path. A NaN among the values raises ValueError.
+    """
+    import torch
+
+    folder = Path(report_dir)
+    record = {
+        "notebook": notebook,
+        "title": title,
+        "claim": claim,
+        "verdict": verdict,
+        "values": list(values),
+        "dataset": dataset,
+        "settings": settings,
+        "seed": settings.get("seed"),
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
+        "wall_seconds": round(time.time() - started, 1),
+    }
+    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+    if figure is not None:
+        with write_aside(folder / f"{notebook}.png") as aside:
+            figure.savefig(aside, dpi=110, bbox_inches="tight")
+    with write_aside(folder / f"{notebook}.json") as aside:
+        aside.write_text(text, encoding="utf-8")
+    return folder / f"{notebook}.json"
+
+
+def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
+    """Every results file of a report, in the notebooks' order; a broken file raises ValueError with its path."""
+    records = []
+    for path in sorted(Path(report_dir).glob("[0-9]*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["notebook"], record["values"], record["dataset"]["synthetic"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a whole results file: {error!r}") from error
+        records.append(record)
+    return records
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """What a results file says of a camlib.datasets.Dataset."""
+    return {
+        "name": dataset.name,
+        "split": dataset.split,
+        "n": len(dataset),
+        "classes": len(dataset.classes),
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "synthetic": dataset.synthetic,
+    }
+
+
+def _git_commit() -> str:
+    """Commit of the working tree, with "+changes" when files differ from it; "unknown" outside a checkout."""
+    git = ["git", "-C", str(PROJECT_ROOT)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed.strip() else "")

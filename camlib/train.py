@@ -1,0 +1,287 @@
+"""Training on Accelerate: one process or many, resumable at any moment, cached by a hash of its settings."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from camlib import datasets
+from camlib.datasets import Dataset
+from camlib.models import GAPNet, Pool, build_model
+from camlib.results import checkpoint_dir, digest, file_sha256, write_aside
+from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, random_crop_mirror
+
+CHECKPOINT_EVERY_S = 300.0  # at most this much work is lost to a kill, however long an epoch is
+TRAINING_VERSION = 1  # raise it when the same settings would train another network
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with momentum over whole epochs, the learning rate a function of the step alone."""
+
+    epochs: int
+    lr: float
+    schedule: Literal["step", "one_cycle"]
+    batch_size: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
+RECIPES = {
+    # Released solver of GoogLeNet-GAP: 160,000 iterations of 64 (8 epochs of ILSVRC), rate x0.1 every quarter of them.
+    "paper": Recipe(epochs=8, lr=0.001, schedule="step"),
+    # A short modern one for networks trained from scratch on small images.
+    "short": Recipe(epochs=8, lr=0.1, schedule="one_cycle"),
+}
+
+
+def get_recipe(name: str, epochs: int) -> Recipe:
+    """A recipe by name, for so many epochs; ValueError lists the names there are."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+    return replace(RECIPES[name], epochs=epochs)
+
+
+def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Learning rate of a step in 0..total_steps-1: "step" drops x0.1 each quarter, "one_cycle" warms up for 30 %."""
+    if recipe.schedule == "step":
+        return recipe.lr * 0.1 ** (4 * step // total_steps)
+    progress = (step + 1) / total_steps
+    if progress < 0.3:
+        return recipe.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / 0.3)))
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) + 1e-6
+
+
+def _parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Biases (and norm scales) without decay; biases learn twice as fast, as in the released prototxts."""
+    parameters = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    weights = [p for _, p in parameters if p.ndim > 1]
+    scales = [p for name, p in parameters if p.ndim == 1 and not name.endswith("bias")]
+    biases = [p for name, p in parameters if p.ndim == 1 and name.endswith("bias")]
+    return [
+        {"params": weights, "weight_decay": recipe.weight_decay, "lr_factor": 1.0},
+        {"params": scales, "weight_decay": 0.0, "lr_factor": 1.0},
+        {"params": biases, "weight_decay": 0.0, "lr_factor": 2.0},
+    ]
+
+
+def train_model(
+    name: str,
+    train: Dataset,
+    val: Dataset,
+    *,
+    preset: Preset,
+    recipe: Recipe,
+    pool: Pool = "avg",
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> tuple[GAPNet, list[dict[str, float]]]:
+    """Train a network of `build_model`, or load it if these very settings were trained before.
+
+    Every random choice (first weights, order, crops, dropout) is a function of `seed` and the step, so a run that was
+    killed goes on from its last checkpoint to the same weights as an undisturbed one, and two pools with one seed see
+    the same images in the same order. Mixed precision (bfloat16) on a GPU, float32 on a CPU.
+
+    Returns the network in eval mode, on the CPU, and its learning curve, a dict an epoch: epoch, train_loss, val_loss,
+    val_top1 (accuracy, %), seconds.
+    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step).
+    """
+    if train.classes != val.classes:
+        raise ValueError(f"{train.name} {train.split} has {len(train.classes)} classes, {val.split} {len(val.classes)}")
+    torch.manual_seed(seed)
+    net = build_model(name, len(train.classes), pool, weights)
+    settings = {
+        "training_version": TRAINING_VERSION,
+        "torch": torch.__version__,
+        "model": name,
+        "structure": digest(str(net)),
+        "pool": pool,
+        "weights": file_sha256(Path(weights)) if weights not in (None, "torchvision") else weights,  # type: ignore[arg-type]
+        "classes": len(train.classes),
+        "train": [train.name, train.split, train.fingerprint],
+        "val": [val.name, val.split, val.fingerprint],
+        "preset": asdict(preset),
+        "recipe": asdict(recipe),
+        "seed": seed,
+    }
+    folder = checkpoint_dir() / f"{name}-{pool}-{train.name}-{digest(settings)}"
+    if not (folder / "training.json").exists():
+        _train(net, train, val, preset, recipe, seed, folder, settings)
+    net.load_state_dict(load_file(folder / "model.safetensors"))
+    history = json.loads((folder / "training.json").read_text())["history"]
+    # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
+    return net.cpu().eval().to(memory_format=torch.channels_last), history  # type: ignore[call-overload]
+
+
+def obtain_network(
+    name: str,
+    images: Dataset,
+    train_options: dict[str, Any],
+    *,
+    pool: Pool = "avg",
+    weights: str = "train",
+    preset: Preset,
+    recipe: Recipe,
+    seed: int = 0,
+) -> tuple[GAPNet, list[dict[str, float]]]:
+    """The network a notebook asks for, in eval mode, and its learning curve (empty where nothing was trained here).
+
+    images: what it will be measured on; its classes are the network's. weights: "train" trains on the training split of
+    the same dataset, loaded with `train_options`, from random weights, "finetune" from torchvision's classification
+    weights as the paper does; "torchvision" or a file (relative to the data folder) is loaded as it is.
+    """
+    if weights in ("train", "finetune"):
+        train = datasets.load(images.name, split="train", **train_options)
+        start = "torchvision" if weights == "finetune" else None
+        return train_model(name, train, images, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
+    source = weights if weights == "torchvision" else datasets.data_root() / weights
+    return build_model(name, len(images.classes), pool, source).eval(), []
+
+
+def _train(
+    net: GAPNet,
+    train: Dataset,
+    val: Dataset,
+    preset: Preset,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    settings: dict[str, Any],
+) -> None:
+    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    optimizer = torch.optim.SGD(_parameter_groups(net, recipe), lr=recipe.lr, momentum=recipe.momentum)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, optimizer = accelerator.prepare(net, optimizer)
+    steps_per_epoch = len(train) // recipe.batch_size
+    if steps_per_epoch == 0:
+        raise ValueError(f"{train.name} has {len(train)} training images; one batch takes {recipe.batch_size}")
+    total = steps_per_epoch * recipe.epochs
+    step, history, losses, seconds = 0, [], [], 0.0
+    last = folder / "last.pt"
+    if last.exists():
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        net.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, history, losses, seconds = state["step"], state["history"], state["losses"], state["seconds"]
+
+    def save_checkpoint() -> None:
+        if accelerator.is_main_process:
+            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            state |= {"history": history, "losses": losses, "seconds": seconds}
+            with write_aside(last) as aside:
+                torch.save(state, aside)
+
+    started = saved = time.monotonic()
+    progress = tqdm(
+        total=total,
+        initial=step,
+        desc=f"train {settings['model']} ({settings['pool']}, seed {seed})",
+        disable=not accelerator.is_local_main_process,
+    )
+    with progress:
+        while step < total:
+            epoch = step // steps_per_epoch
+            for images, labels in _training_batches(train, preset, recipe, seed, epoch, step, accelerator):
+                loss = _training_step(model, optimizer, images, labels, recipe, seed, step, total, accelerator)
+                losses.append(loss)
+                step += 1
+                progress.update()
+                if step % steps_per_epoch and time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                    seconds, started = seconds + time.monotonic() - started, time.monotonic()
+                    save_checkpoint()
+                    saved = time.monotonic()
+            val_loss, val_top1 = evaluate_classifier(net, val, preset, accelerator.device)
+            seconds, started = seconds + time.monotonic() - started, time.monotonic()
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "train_loss": float(np.mean(losses)),
+                    "val_loss": val_loss,
+                    "val_top1": val_top1,
+                    "seconds": round(seconds, 1),
+                }
+            )
+            losses = []
+            progress.set_postfix_str(f"val top-1 {val_top1:.1f} %")
+            save_checkpoint()
+            saved = time.monotonic()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        with write_aside(folder / "model.safetensors") as aside:
+            save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, aside)
+        with write_aside(folder / "training.json") as aside:  # written last: its presence says that training is done
+            aside.write_text(json.dumps({"settings": settings, "history": history}, indent=1))
+        last.unlink(missing_ok=True)
+
+
+def _training_batches(
+    train: Dataset, preset: Preset, recipe: Recipe, seed: int, epoch: int, step: int, accelerator: Accelerator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What is left of this epoch from `step` on, this process's share of each batch."""
+    size = recipe.batch_size
+    done = step % (len(train) // size)
+    order = np.random.default_rng([seed, epoch]).permutation(len(train))
+    order = order[done * size : len(train) // size * size]
+    share = order.reshape(-1, size)[:, accelerator.process_index :: accelerator.num_processes]
+    labels = torch.from_numpy(train.labels)
+    batches = iterate_batches(train, preset.squash, share.shape[1], share.reshape(-1))
+    for i, (indices, images) in enumerate(batches):
+        generator = torch.Generator().manual_seed(_mix(seed, step + i, accelerator.process_index))
+        images = random_crop_mirror(images, preset.crop, generator)
+        yield normalize_images(images.to(accelerator.device), preset), labels[indices].to(accelerator.device)
+
+
+def _training_step(
+    model: nn.Module,
+    optimizer: Any,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    seed: int,
+    step: int,
+    total: int,
+    accelerator: Accelerator,
+) -> float:
+    rate = learning_rate(recipe, step, total)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_factor"]
+    torch.manual_seed(_mix(seed, step, accelerator.process_index))  # dropout
+    loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), labels)
+    if not torch.isfinite(loss):
+        raise ValueError(f"the loss is {loss.item()} at step {step}: lower the learning rate ({recipe.lr})")
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    optimizer.step()
+    return loss.item()
+
+
+def _mix(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def evaluate_classifier(
+    net: GAPNet, dataset: Dataset, preset: Preset, device: torch.device | str = "cpu"
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy in % over a dataset, from centre crops."""
+    net.eval()
+    loss, right = 0.0, 0
+    labels = torch.from_numpy(dataset.labels)
+    with torch.no_grad():
+        for indices, images in iterate_batches(dataset, preset.squash, 128):
+            x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
+            logits = net(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+            loss += F.cross_entropy(logits, labels[indices], reduction="sum").item()
+            right += int((logits.argmax(1) == labels[indices]).sum())
+    net.train()
+    return loss / len(dataset), 100 * right / len(dataset)

@@ -1,0 +1,149 @@
+"""From image files to network input: squash once, crop and normalise in batches; the ImageNet constants stand here."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from camlib.datasets import Dataset
+from camlib.results import cache_dir, write_aside
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, of pixels in 0..255 (released prototxts)
+
+# Squashed images of a dataset up to this size are kept on disk, so that no later pass decodes or resizes again.
+CACHE_LIMIT_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How an image becomes network input: squash to `squash` x `squash` px, take a `crop` x `crop` crop, normalise."""
+
+    squash: int
+    crop: int
+    caffe: bool = False  # BGR 0..255 minus CAFFE_MEAN; otherwise RGB 0..1 by the ImageNet mean and deviation
+
+
+PRESETS = {
+    "imagenet": Preset(256, 224),  # the paper's 256 squash; centre crop to evaluate, random crop to train
+    "imagenet_whole": Preset(224, 224),  # the whole image in one forward pass
+    "caffe224": Preset(256, 224, caffe=True),  # released GoogLeNet-GAP and VGG16-GAP
+    "caffe227": Preset(256, 227, caffe=True),  # released AlexNet*-GAP
+    "small": Preset(64, 64),  # embedded data and Tiny-ImageNet, whole
+}
+
+
+def get_preset(name: str) -> Preset:
+    """Look up a preset by name; ValueError lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def squash_image(image: Image.Image, size: int) -> np.ndarray:
+    """Resize to size x size px whatever the aspect (PIL bilinear) -> uint8 (3, size, size), RGB."""
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def normalize_images(images: Tensor, preset: Preset) -> Tensor:
+    """uint8 RGB images (B, 3, H, W) -> float32 network input, as the preset says."""
+    x = images.float()
+    if preset.caffe:
+        return x.flip(1) - x.new_tensor(CAFFE_MEAN).view(3, 1, 1)
+    mean, std = x.new_tensor(IMAGENET_MEAN), x.new_tensor(IMAGENET_STD)
+    return (x / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+
+def centre_crop(images: Tensor, crop: int) -> Tensor:
+    """(B, 3, S, S) -> (B, 3, crop, crop), the offset rounded down."""
+    offset = (images.shape[-1] - crop) // 2
+    return images[..., offset : offset + crop, offset : offset + crop]
+
+
+def random_crop_mirror(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+    """A random crop and a random mirror for each image: uint8 (B, 3, S, S) -> (B, 3, crop, crop).
+
+    Where the crop is as large as the image (small images) it moves by up to S/16 px over edge-replicated borders.
+    """
+    pad = images.shape[-1] // 16 if crop == images.shape[-1] else 0
+    room = images.shape[-1] + 2 * pad - crop + 1
+    y, x = torch.randint(room, (2, len(images)), generator=generator)
+    mirror = torch.rand(len(images), generator=generator) < 0.5
+    steps = torch.arange(crop)
+    rows = (y[:, None] + steps - pad).clamp(0, images.shape[-2] - 1)  # (B, crop)
+    columns = x[:, None] + torch.where(mirror[:, None], steps.flip(0), steps) - pad
+    columns = columns.clamp(0, images.shape[-1] - 1)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    picked = images.permute(0, 2, 3, 1)[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)  # (B, 3, crop, crop)
+
+
+def crop_windows(sizes: np.ndarray, preset: Preset) -> np.ndarray:
+    """Where the centre crop lies in images of sizes (N, 2) as (width, height) -> (N, 4) boxes in original pixels."""
+    offset = (preset.squash - preset.crop) // 2
+    corners = np.array([offset, offset, offset + preset.crop, offset + preset.crop]) / preset.squash
+    return np.tile(sizes, 2) * corners
+
+
+class _Squashed(torch.utils.data.Dataset):
+    def __init__(self, dataset: Dataset, size: int):
+        self.dataset, self.size = dataset, size
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return squash_image(self.dataset[i], self.size)
+
+
+def _decode_batches(dataset: Dataset, size: int, batches: list[np.ndarray]) -> Iterator[Tensor]:
+    workers = min(os.cpu_count() or 1, 8, len(batches))
+    return iter(
+        DataLoader(
+            _Squashed(dataset, size),
+            batch_sampler=batches,
+            num_workers=workers if workers > 1 else 0,
+            collate_fn=lambda images: torch.from_numpy(np.stack(images)),
+        )
+    )
+
+
+def load_squashed(dataset: Dataset, size: int) -> np.ndarray:
+    """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
+    if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
+        return dataset.images.transpose(0, 3, 1, 2)
+    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.fingerprint}-{size}.npy"
+    if not path.exists():
+        batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
+        with write_aside(path) as aside:
+            out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
+            decoded = _decode_batches(dataset, size, batches)
+            progress = tqdm(zip(batches, decoded, strict=True), f"decode {dataset.name} {dataset.split}", len(batches))
+            for indices, images in progress:
+                out[indices] = images.numpy()
+            out.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def iterate_batches(
+    dataset: Dataset, size: int, batch_size: int, order: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield (indices (B,), squashed images uint8 (B, 3, size, size)) in the given order, by default 0..N-1.
+
+    A dataset small enough is squashed once and kept in the cache; a larger one is decoded by worker processes.
+    Raises what the dataset raises for a corrupt or missing image, with its path.
+    """
+    order = np.arange(len(dataset)) if order is None else order
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(dataset) * 3 * size * size <= CACHE_LIMIT_BYTES:
+        squashed = load_squashed(dataset, size)
+        yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
+    else:
+        yield from zip(batches, _decode_batches(dataset, size, batches), strict=True)

@@ -1,0 +1,66 @@
+"""Checks of a built report (`make test` builds reports/mini first): it is whole, opens from disk and asks for nothing."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "reports" / os.environ.get("REPORT_PROFILE", "mini")
+PAGES = sorted(REPORT.glob("*.html"))
+
+
+def test_every_notebook_has_a_page_and_every_experiment_a_result():
+    names = {p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
+    assert {p.stem for p in PAGES} == names | {"index"}
+    assert not list(REPORT.glob("*.partial.ipynb"))
+    index = (REPORT / "index.html").read_text()
+    for path in sorted(REPORT.glob("*.json")):
+        record = json.loads(path.read_text())
+        assert record["values"], path
+        assert record["title"].replace("'", "&#39;") in index
+        assert all(v["n"] > 0 for v in record["values"])
+        if record["dataset"]["synthetic"]:
+            section = index[index.index(f'id="{record["notebook"]}"') :].split("</article>")[0]
+            assert "synthetic" in section
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_pages_name_nothing_outside_themselves(page):
+    text = page.read_text()
+    sources = re.findall(r"""<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=["']([^"']+)""", text)
+    assert all(source.startswith("data:") for source in sources)
+    assert not re.search(r"@import|url\((?!['\"]?data:)", text)
+    for target in re.findall(r'<a [^>]*href="([^"#]+\.html)"', text):
+        assert (REPORT / target).exists(), target
+
+
+def test_chromium_opens_the_pages_with_the_network_off_and_requests_nothing():
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("no Chromium on this machine to open the report with")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        context = browser.new_context(offline=True)
+        for path in PAGES:
+            page = context.new_page()
+            requests, errors = [], []
+            page.on("request", lambda request, requests=requests: requests.append(request.url))
+            page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+            page.goto(path.resolve().as_uri())
+            outside = [url for url in requests if not url.startswith(("data:", path.resolve().as_uri()))]
+            assert (outside, errors) == ([], []), path.name
+            broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).length")
+            assert broken == 0, path.name
+            if path.stem != "index":
+                cell = page.locator(".jp-CodeCell > .jp-Cell-inputWrapper").first
+                assert not cell.is_visible(), f"{path.name}: code is not folded"
+                page.get_by_role("button").click()
+                assert cell.is_visible(), f"{path.name}: the button does not unfold the code"
+            page.close()
+        browser.close()

@@ -1,0 +1,175 @@
+"""Every network: mean of the map + bias = logit; shapes of the paper; refusals that name what is wrong."""
+
+import json
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+from camlib.models import GAPNet, build_model
+from camlib.transforms import PRESETS, centre_crop, normalize_images, squash_image
+
+# Network -> (input px, K, map size), the paper's where it has one (PAPER: GoogLeNet-GAP 14x14, AlexNet*-GAP 11x11, ...).
+NETS = {
+    "alexnet_gap": (224, 1024, 13),
+    "alexnet_star_gap": (227, 512, 11),
+    "vgg16_gap": (224, 1024, 14),
+    "googlenet_gap": (224, 1024, 14),
+    "nin": (224, 7, 6),
+    "mini_gap": (64, 96, 16),
+    "tiny_gap": (64, 160, 16),
+    "googlenet": (224, 1024, 7),
+    "resnet18": (64, 512, 2),
+    "resnext50_32x4d": (64, 2048, 2),
+    "wide_resnet50_2": (64, 2048, 2),
+    "regnet_y_400mf": (64, 440, 2),
+    "densenet121": (64, 1024, 2),
+    "mobilenet_v2": (64, 1280, 2),
+    "efficientnet_b0": (64, 1280, 2),
+    "efficientnet_v2_s": (64, 1280, 2),
+    "shufflenet_v2_x1_0": (64, 1024, 2),
+    "inception_v3": (107, 2048, 2),
+    "mnasnet0_5": (64, 1280, 2),
+    "squeezenet1_0": (67, 7, 3),
+    "squeezenet1_1": (67, 7, 3),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_mean_of_the_map_plus_bias_is_the_logit(name):
+    """The invariant of the method (paper, Section 2), in float64 so that nothing hides in rounding."""
+    size, channels, side = NETS[name]
+    torch.manual_seed(0)
+    net = build_model(name, num_classes=7).double().eval()
+    x = torch.randn(2, 3, size, size, dtype=torch.float64)
+    logits, classes, maps = net.predict_with_cam(x, top=3)
+    assert maps.shape == (2, 3, side, side)
+    assert net.fc.weight.shape == (7, channels)
+    expected = logits.gather(1, classes)
+    torch.testing.assert_close(maps.mean((2, 3)) + net.fc.bias[classes], expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(logits, net(x).detach())
+    assert (expected.diff(dim=1) <= 0).all()  # best first
+
+
+def test_adapted_net_gives_torchvisions_logits():
+    torch.manual_seed(0)
+    reference = torchvision.models.densenet121(num_classes=5).eval()
+    net = build_model("densenet121", num_classes=5).eval()
+    net.backbone.net.load_state_dict(reference.state_dict(), strict=False)
+    net.fc.load_state_dict(reference.classifier.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(net(x), reference(x))
+
+
+def test_max_pooling_changes_the_logit_but_not_the_map():
+    torch.manual_seed(0)
+    average = build_model("mini_gap", 4).eval()
+    maximum = build_model("mini_gap", 4, pool="max").eval()
+    maximum.load_state_dict(average.state_dict())
+    x = torch.randn(3, 3, 64, 64)
+    classes = torch.tensor([[1], [2], [3]])
+    a, m = average.predict_with_cam(x, classes=classes), maximum.predict_with_cam(x, classes=classes)
+    torch.testing.assert_close(a[2], m[2])
+    expected = average.features(x).amax((2, 3)) @ average.fc.weight.T + average.fc.bias
+    torch.testing.assert_close(m[0], expected.detach())
+    assert not torch.allclose(a[0], m[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("alexnet", "classifier.5"),
+        ("vgg16", "classifier.5"),
+        ("mobilenet_v3_small", "classifier"),
+        ("convnext_tiny", "permute"),
+        ("vit_b_16", "getitem"),
+        ("no_such_net", "unknown model"),
+    ],
+)
+def test_nets_without_gap_and_one_linear_layer_are_refused_with_the_reason(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        build_model(name)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="'avg' or 'max'"):
+        build_model("mini_gap", pool="mean")
+    with pytest.raises(ValueError, match="num_classes"):
+        build_model("mini_gap", num_classes=0)
+    with pytest.raises(ValueError, match="1000 classes"):
+        build_model("resnet18", num_classes=7, weights="torchvision")
+    with pytest.raises(ValueError, match="no weights"):
+        build_model("nin", weights="torchvision")
+    net = build_model("mini_gap", num_classes=3)
+    with pytest.raises(ValueError, match="eval mode"):
+        net.predict_with_cam(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="3 classes"):
+        net.eval().predict_with_cam(torch.zeros(1, 3, 64, 64), top=5)
+
+
+@pytest.mark.parametrize("name", ["mini_gap", "resnet18", "googlenet_gap"])
+def test_own_weights_make_the_round_trip(name, tmp_path):
+    torch.manual_seed(0)
+    net = build_model(name, 6).eval()
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    x = torch.randn(1, 3, 64, 64)
+    for file in ("net.safetensors", "net.pt"):
+        torch.testing.assert_close(build_model(name, 6, weights=tmp_path / file).eval()(x), net(x))
+
+
+def test_weights_in_torchvisions_layout_fill_the_layers_before_the_cut(tmp_path):
+    torch.manual_seed(0)
+    whole = torchvision.models.alexnet()
+    torch.save(whole.state_dict(), tmp_path / "alexnet.pt")
+    net = build_model("alexnet_gap", 20, weights=tmp_path / "alexnet.pt")
+    kernels = dict(net.named_parameters())["backbone.cut.net.features.0.weight"]
+    assert torch.equal(kernels, whole.features[0].weight)
+
+
+def test_bad_weight_files_are_refused_by_name(tmp_path):
+    net = build_model("mini_gap", 6)
+    state = net.state_dict()
+    path = tmp_path / "bad.safetensors"
+    save_file({k: v for k, v in state.items() if k != "fc.bias"}, path)
+    with pytest.raises(ValueError, match=r"bad.safetensors.*fc.bias is missing"):
+        build_model("mini_gap", 6, weights=path)
+    with pytest.raises(ValueError, match=r"fc.weight has shape \(6, 96\), expected \(5, 96\)"):
+        save_file(state, path)
+        build_model("mini_gap", 5, weights=path)
+    save_file(state | {"extra": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="extra is not part"):
+        build_model("mini_gap", 6, weights=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"bad.safetensors is not a whole weights file"):
+        build_model("mini_gap", 6, weights=path)
+    cut = tmp_path / "cut.pt"
+    torch.save(state, cut)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"cut.pt is not a whole weights file"):
+        build_model("mini_gap", 6, weights=cut)
+    with pytest.raises(FileNotFoundError, match=r"nowhere.safetensors"):
+        build_model("mini_gap", 6, weights=tmp_path / "nowhere.safetensors")
+
+
+def test_pickled_objects_are_not_loaded(tmp_path):
+    torch.save(GAPNet(torch.nn.Identity(), torch.nn.Linear(2, 2)), tmp_path / "object.pt")
+    with pytest.raises(ValueError, match="object.pt"):
+        build_model("mini_gap", 2, weights=tmp_path / "object.pt")
+
+
+def test_real_squeezenet_on_real_photographs(shared_data):
+    """36 right at top-1 and 50 at top-5 of 57 were measured elsewhere; one more or less may be rounding."""
+    net = build_model("squeezenet1_0", weights=shared_data("weights/squeezenet1_0_imagenet.safetensors")).eval()
+    wnids = json.loads(shared_data("imagenet_classes.json").read_text())["wnids"]
+    paths = sorted(shared_data("imagenet-samples").glob("*.JPEG"))
+    labels = torch.tensor([wnids.index(path.name.split("_")[0]) for path in paths])
+    images = torch.stack([torch.tensor(squash_image(Image.open(path), 256)) for path in paths])
+    x = normalize_images(centre_crop(images, 227), PRESETS["caffe227"])
+    logits, classes, maps = net.predict_with_cam(x, top=5)
+    assert len(paths) == 57
+    assert abs(int((classes[:, 0] == labels).sum()) - 36) <= 1
+    assert abs(int((classes == labels[:, None]).any(1).sum()) - 50) <= 1
+    torch.testing.assert_close(maps.mean((2, 3)), logits.gather(1, classes), rtol=1e-4, atol=1e-4)

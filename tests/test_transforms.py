@@ -1,0 +1,84 @@
+"""Preprocessing against torchvision and hand-computed pixels; the cache of squashed images."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional as tvf
+
+from camlib import transforms
+from camlib.transforms import PRESETS, Preset, crop_windows, normalize_images, random_crop_mirror, squash_image
+
+
+def test_squash_and_normalise_agree_with_torchvision():
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    squashed = squash_image(Image.fromarray(pixels), 24)
+    expected = tvf.to_tensor(tvf.resize(Image.fromarray(pixels), [24, 24]))
+    assert torch.equal(torch.tensor(squashed) / 255, expected)
+    ours = normalize_images(torch.tensor(squashed)[None], PRESETS["imagenet"])[0]
+    theirs = tvf.normalize(expected, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_caffe_input_is_bgr_minus_the_mean():
+    red_green_blue = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert normalize_images(red_green_blue, PRESETS["caffe227"]).flatten().tolist() == [30 - 104, 20 - 117, 10 - 123]
+
+
+def test_random_crops_are_windows_of_the_image_or_of_its_mirror():
+    images = torch.arange(8 * 3 * 10 * 10).remainder(251).to(torch.uint8).reshape(8, 3, 10, 10)
+    crops = random_crop_mirror(images, 7, torch.Generator().manual_seed(0))
+    mirrored = 0
+    for image, crop in zip(images, crops, strict=True):
+        windows = [image[:, y : y + 7, x : x + 7] for y in range(4) for x in range(4)]
+        plain, flipped = (any(torch.equal(c, w) for w in windows) for c in (crop, crop.flip(-1)))
+        assert plain or flipped
+        mirrored += flipped
+    assert 0 < mirrored < 8
+    again = random_crop_mirror(images, 7, torch.Generator().manual_seed(0))
+    assert torch.equal(crops, again)
+    assert not torch.equal(crops, random_crop_mirror(images, 7, torch.Generator().manual_seed(1)))
+
+
+def test_full_size_crops_move_over_repeated_borders():
+    image = torch.arange(32, dtype=torch.uint8).repeat(32, 1).expand(64, 3, 32, 32)  # a pixel's value is its column
+    crops = random_crop_mirror(image, 32, torch.Generator().manual_seed(0))
+    first = {int(c[0, 0].min()) for c in crops}
+    assert crops.shape == image.shape
+    assert first == {0, 1, 2}  # moved left, not at all or right, by up to 32 / 16 px
+
+
+def test_crop_window_in_original_pixels():
+    preset = Preset(squash=256, crop=224)
+    assert crop_windows(np.array([[512, 128]]), preset).tolist() == [[32, 8, 480, 120]]
+    assert crop_windows(np.array([[512, 128]]), Preset(224, 224)).tolist() == [[0, 0, 512, 128]]
+
+
+def test_unknown_preset_lists_the_names():
+    with pytest.raises(ValueError, match="imagenet"):
+        transforms.get_preset("imagnet")
+
+
+def test_squashed_images_are_decoded_once(tmp_path, monkeypatch, folder_dataset):
+    monkeypatch.setattr(transforms, "cache_dir", lambda: tmp_path / "cache")
+    first = transforms.load_squashed(folder_dataset, 16)
+    expected = np.stack([squash_image(folder_dataset[i], 16) for i in range(len(folder_dataset))])
+    assert np.array_equal(first, expected)
+    monkeypatch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
+    assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
+    monkeypatch.undo()
+    monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", 0)  # too large for the cache: decoded by workers
+    batches = list(transforms.iterate_batches(folder_dataset, 16, 4, np.array([5, 1, 3, 0, 2])))
+    assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
+    assert np.array_equal(torch.cat([b[1] for b in batches]).numpy(), expected[[5, 1, 3, 0, 2]])
+
+
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(limit, tmp_path, monkeypatch, folder_dataset):
+    monkeypatch.setattr(transforms, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", limit)
+    bad = next(p for p in sorted(tmp_path.rglob("*.jpg")) if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises((OSError, ValueError), match=bad.name):
+        list(transforms.iterate_batches(folder_dataset, 16, 4))
+    assert not list(tmp_path.rglob("*.npy"))

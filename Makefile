@@ -19,7 +19,7 @@ endif
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab reproduce report test lint data bench clean test-opencv4
+.PHONY: help setup lab reproduce report test references lint data bench clean test-opencv4
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,11 @@ test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini r
 	$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/
 	@$(MAKE) --no-print-directory reproduce PROFILE=mini
 	$(PY) -m pytest -q tests/check_report.py
+
+references: $(READY) ## run the notebooks with their defaults and keep the outputs that nbval compares
+	for notebook in notebooks/[0-9]*.ipynb; do \
+	  $(VENV)/bin/papermill --log-level ERROR --no-progress-bar --cwd notebooks $$notebook $$notebook; done
+	$(VENV)/bin/nbstripout --keep-count --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info" notebooks/[0-9]*.ipynb
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -75,9 +75,8 @@ def main() -> None:
         print(f"{what}: {len(bytes_)} of {SIZE[0]}x{SIZE[1]}, ms per map")
         print(f"  text rule      {text:6.2f}   scipy {text_peer:6.2f}: x{text_peer / text:.1f}; {same} boxes equal")
         rule, rule_peer = milliseconds(released_boxes, bytes_), milliseconds(scipy_distances, bytes_)
-        print(
-            f"  released rule  {rule:6.2f}   scipy's distance transforms alone {rule_peer:6.2f}: x{rule_peer / rule:.1f}"
-        )
+        ratio = rule_peer / rule
+        print(f"  released rule  {rule:6.2f}   scipy's distance transforms alone {rule_peer:6.2f}: x{ratio:.1f}")
     if real:
         found = [as_sizes(released_boxes(m)) for m in real]
         first = sum(f[:2] == e[:2] for f, e in zip(found, expected, strict=True))

@@ -48,9 +48,9 @@ def check_map(heatmap: ArrayLike) -> NDArray[np.float64]:
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba.njit without the GIL, cached on disk; compiled anew in each process where no folder can be written."""
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
@@ -121,11 +121,12 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
 
 
 @_compiled
-def _squared_distance(mask):  # type: ignore[no-untyped-def]
-    """Exact squared Euclidean distance to the nearest 0 of mask (H, W) -> (H, W) int32; one pixel must be 0.
+def _distance_mask(mask):  # type: ignore[no-untyped-def]
+    """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10.
 
-    Two passes (Meijster, Roerdink, Hesselink, 2000): the distance along columns, then along each row the lower envelope
-    of the parabolas (x - q)^2 + g(q)^2. A row is cut into its runs of ones: a 0 hides all that is behind it.
+    mask (H, W) of 0 and 1 -> the same, exact as of the Euclidean distance. That itself is never needed: with the
+    distances along columns, find the largest squared distance, then the pixels whose squared distance reaches what
+    rounds to 11 of it. A mask without background, or without foreground, stays as it is, as in the program.
     """
     height, width = mask.shape
     column = np.empty((height, width), np.int32)
@@ -137,52 +138,39 @@ def _squared_distance(mask):  # type: ignore[no-untyped-def]
     for y in range(height - 2, -1, -1):
         for x in range(width):
             column[y, x] = min(column[y, x], column[y + 1, x] + 1)
-    squared = np.zeros((height, width), np.int32)
-    place = np.empty(width, np.int32)  # of each parabola of the envelope,
-    lift = np.empty(width, np.int32)  # its height g^2,
-    begin = np.empty(width, np.int32)  # and where it begins to be the lowest
+    top = 0  # the largest squared distance so far
     for y in range(height):
         x = 0
         while x < width:
-            if column[y, x] == 0:
-                x += 1
-                continue
-            first, x = max(x - 1, 0), x + 1
-            while x < width and column[y, x] > 0:
-                x += 1
-            last = min(x, width - 1)
-            top = -1
-            for q in range(first, last + 1):
-                high = column[y, q] ** 2
-                while top >= 0 and (begin[top] - place[top]) ** 2 + lift[top] > (begin[top] - q) ** 2 + high:
-                    top -= 1
-                start = first
-                if top >= 0:
-                    crossing = q**2 - place[top] ** 2 + high - lift[top]
-                    start = 1 + crossing // (2 * (q - place[top]))
-                if start <= last:
-                    top += 1
-                    place[top], lift[top], begin[top] = q, high, start
-            for q in range(last, first - 1, -1):
-                squared[y, q] = (q - place[top]) ** 2 + lift[top]
-                if q == begin[top]:
-                    top -= 1
-    return squared
-
-
-def _distance_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10."""
-    if mask.all() or not mask.any():  # no background or no foreground: the program leaves the image as it is
+            least = column[y, x] ** 2
+            jump = x + 1
+            dx = 1
+            while top < least and dx * dx < least:
+                for q in (x - dx, x + dx):
+                    if 0 <= q < width:
+                        square = column[y, q] ** 2
+                        least = min(least, square + dx * dx)
+                        if square + dx * dx <= top:  # neither x nor any other pixel so near to q is farther than top
+                            jump = q + int(math.sqrt(top - square)) + 1
+                dx += 1
+            top = max(top, least)
+            x = jump
+    if top == 0 or top >= (height + width) ** 2:
         return mask
-    squared = _squared_distance(mask)
-    # The program rounds in double precision; the least squared distance that it takes to 11 or more is found by the
-    # same expression, around (10.5 / 255)^2 of the largest one.
-    top = int(squared.max())
     scale = 255 / math.sqrt(top)
-    least = max(int(top * (10.5 / 255) ** 2) - 1, 0)
-    while int(math.sqrt(least) * scale + 0.5) <= 10:
+    least = 1
+    while int(math.sqrt(least) * scale + 0.5) <= 10:  # the program's own arithmetic, in double precision
         least += 1
-    return (squared >= least).view(np.uint8)
+    far = np.ones_like(mask)
+    reach = min(int(math.sqrt(least - 1)), width - 1)
+    for y in range(height):
+        for dx in range(-reach, reach + 1):
+            limit = np.int32(math.ceil(math.sqrt(least - dx * dx)))
+            start, stop = max(0, -dx), min(width, width - dx)
+            near, line = far[y, start:stop], column[y, start + dx : stop + dx]
+            for x in range(len(near)):  # in this form the compiler vectorises it
+                near[x] = near[x] & np.uint8(line[x] >= limit)
+    return far
 
 
 def _drop_overlapping(boxes: NDArray[np.int64]) -> NDArray[np.int64]:

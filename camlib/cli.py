@@ -1,4 +1,4 @@
-"""`camlib plan|data|run|render|index`: what make calls to turn notebooks into a report. It knows notebooks only as paths."""
+"""`camlib plan, data, run, render, index`: how make turns notebooks into a report. It knows notebooks only as paths."""
 
 import ast
 import base64

@@ -1,6 +1,6 @@
 """A network over a whole dataset: files in, classes and boxes out, one forward pass, resumable shard by shard."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from camlib.models import GAPNet
 from camlib.paper import table as table_numbers
 from camlib.results import cache_dir, digest, measured, write_aside
 from camlib.saliency import gradient_saliency
-from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images, squash_image
+from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
 
 SHARD = 1024  # images: what a kill can cost
 
@@ -155,24 +155,54 @@ def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, siz
     return boxes * scale + [x0, y0, x0, y0]
 
 
+def iterate_maps(
+    net: GAPNet, dataset: Dataset, preset: Preset, classes: np.ndarray | None = None, batch_size: int = 64
+) -> Iterator[np.ndarray]:
+    """The raw map of one class an image, by default the true class's: yields (H, W) float32, one image after another.
+
+    Each is resized to its place in the original image; outside the centre crop it is 0. classes (N,) int.
+    """
+    device = pick_device()
+    net = net.to(device).eval()
+    asked = torch.from_numpy(dataset.labels if classes is None else np.asarray(classes))[:, None].to(device)
+    windows = crop_windows(dataset.sizes, preset).round().astype(int)
+    for batch, images in iterate_batches(dataset, preset.squash, batch_size):
+        x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
+        maps = net.predict_with_cam(x, classes=asked[batch])[2][:, 0].float().cpu().numpy()  # (B, h, w)
+        for heatmap, i in zip(maps, batch, strict=True):
+            (width, height), (x0, y0, x1, y1) = dataset.sizes[i], windows[i]
+            canvas = np.zeros((height, width), np.float32)
+            canvas[y0:y1, x0:x1] = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+            yield canvas
+    net.cpu()
+
+
 def predict_maps(
     net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, classes: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """For figures: raw maps of single images, each resized to its image, (H, W) float32 (0 outside the centre crop).
+    """For figures: the raw maps (H, W) of a few images, of `classes` (len(indices),) or each one's best class."""
+    few = dataset.subset(indices)
+    if classes is None:
+        classes = localize(net, few, preset, top=1).classes[:, 0]
+    return list(iterate_maps(net, few, preset, classes))
 
-    classes (len(indices),) int: whose map; by default each image's best class.
+
+def wrong_over_thresholds(found: Localization, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Image by image what went wrong: classification errors (N,), localization errors at each threshold (N, T), bool.
+
+    Named "top-1 classification error", "top-5 localization error", "class-known localization error" and so on.
     """
-    windows = crop_windows(dataset.sizes[indices], preset).round().astype(int)
-    images = torch.from_numpy(np.stack([squash_image(dataset[int(i)], preset.squash) for i in indices]))
-    asked = None if classes is None else torch.as_tensor(classes)[:, None]
-    x = normalize_images(centre_crop(images, preset.crop), preset)
-    maps = net.predict_with_cam(x, top=1, classes=asked)[2].numpy()[:, 0]
-    placed = []
-    for heatmap, (width, height), (x0, y0, x1, y1) in zip(maps, dataset.sizes[indices], windows, strict=True):
-        canvas = np.zeros((height, width), np.float32)
-        canvas[y0:y1, x0:x1] = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
-        placed.append(canvas)
-    return placed
+    k = min(5, found.classes.shape[1])
+    errors = [
+        localization_errors(found.classes, found.boxes[:, :, t], dataset.labels, dataset.boxes)
+        for t in range(len(found.thresholds))
+    ]
+    known = [~correct_boxes(found.known_boxes[:, t], dataset.boxes) for t in range(len(found.thresholds))]
+    wrong = {"class-known localization error": np.stack(known, 1)}
+    for top in (1, k):
+        wrong[f"top-{top} classification error"] = errors[0].cls_wrong[:, top - 1]
+        wrong[f"top-{top} localization error"] = np.stack([e.loc_wrong[:, top - 1] for e in errors], 1)
+    return wrong
 
 
 def localize_released(
@@ -278,7 +308,7 @@ def error_values(
 
 
 def fit_centre_fraction(dataset: Dataset) -> float:
-    """The centre box's side, as a fraction of the image's, that localizes most of these images: the best of its kind."""
+    """Side of the centre box, as a fraction of the image's, that is right for most of these images."""
     fractions = np.arange(0.2, 1.001, 0.05)
     right = [correct_boxes(centre_box(dataset.sizes, f), dataset.boxes).mean() for f in fractions]
     return float(fractions[int(np.argmax(right))])

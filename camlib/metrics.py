@@ -332,3 +332,52 @@ def compare(right: ArrayLike, other: ArrayLike, seed: int = 0) -> Comparison:
     difference, low, high = (100 * v for v in bootstrap_interval(right, other, seed=seed))
     verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
     return Comparison(verdict, difference, low, high)
+
+
+class SeedComparison(NamedTuple):
+    """Two methods over S paired seeds and the same N images, in the unit of the values; less is better for errors."""
+
+    means: tuple[float, float]
+    intervals: tuple[tuple[float, float], tuple[float, float]]  # 95 %, over images, of the mean over seeds
+    difference: float  # first - second
+    interval: tuple[float, float]  # 95 %, paired over images, of the mean over seeds
+    seed_differences: tuple[float, ...]  # one a seed
+
+    def describe(self, first: str, second: str) -> dict[str, str]:
+        """The row of a table, as text."""
+        texts = [f"{m:.1f} [{lo:.1f}, {hi:.1f}]" for m, (lo, hi) in zip(self.means, self.intervals, strict=True)]
+        difference = f"{self.difference:+.1f} [{self.interval[0]:+.1f}, {self.interval[1]:+.1f}]"
+        seeds = ", ".join(f"{d:+.1f}" for d in self.seed_differences)
+        return {first: texts[0], second: texts[1], f"{first} - {second}": difference, "by seed": seeds}
+
+    def sentence(self, error: str, first: str, second: str) -> str:
+        """The verdict on an error in %, computed from the interval: better, worse, or no difference seen."""
+        low, high = self.interval
+        verdict = f"{first} better by" if high < 0 else f"{first} worse by" if low > 0 else "no difference seen,"
+        size = abs(self.difference) if high < 0 or low > 0 else self.difference
+        ends = (-high, -low) if high < 0 else (low, high)
+        agree = sum((d < 0) == (self.difference < 0) for d in self.seed_differences)
+        return (
+            f"{error[0].upper()}{error[1:]}: {verdict} {size:.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] "
+            f"({agree} of {len(self.seed_differences)} seeds with that sign)."
+        )
+
+
+def compare_seeds(first: ArrayLike, second: ArrayLike, seed: int = 0) -> SeedComparison:
+    """Compare two methods over paired seeds: values (S, N) of S seeds on the same N images, in the unit to report.
+
+    The bootstrap draws images, the same for both methods and all seeds; seeds are shown one by one, not resampled.
+    Raises ValueError unless both are (S, N), finite.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"values have shapes {a.shape} and {b.shape}; expected the same (seeds, images)")
+    mean_a, mean_b = (bootstrap_interval(v.mean(0), seed=seed) for v in (a, b))
+    difference = bootstrap_interval(a.mean(0), b.mean(0), seed=seed)
+    return SeedComparison(
+        (mean_a.estimate, mean_b.estimate),
+        ((mean_a.low, mean_a.high), (mean_b.low, mean_b.high)),
+        difference.estimate,
+        (difference.low, difference.high),
+        tuple(float(d) for d in (a - b).mean(1)),
+    )

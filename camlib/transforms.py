@@ -108,7 +108,7 @@ def _decode_batches(dataset: Dataset, size: int, batches: list[np.ndarray]) -> I
     return iter(
         DataLoader(
             _Squashed(dataset, size),
-            batch_sampler=batches,
+            batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers if workers > 1 else 0,
             collate_fn=lambda images: torch.from_numpy(np.stack(images)),
         )

@@ -1,5 +1,6 @@
 """Pictures: overlays, galleries, curves. Colours are told apart with any colour vision, and never by colour alone."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import seaborn as sns
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +25,7 @@ MAP_COLOURS = "inferno"  # perceptually uniform
 LINE_STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 9.5  # inches: 1,045 px, the width of a report's page
+NARROWEST = 4.8  # inches: the legend of a gallery fits
 
 
 def set_style() -> None:
@@ -87,13 +90,13 @@ def plot_gallery(
     columns: int = 6,
     title: str = "",
 ) -> Figure:
-    """Pictures (H, W, 3) uint8 of any sizes in rows of `columns`, with maps (H, W), boxes (n, 4) and titles where given.
+    """Pictures (H, W, 3) uint8 of any sizes in rows of `columns`, with maps (H, W), boxes (n, 4), titles where given.
 
     One legend for the figure, below it. Raises ValueError for no images or for lists of another length.
     """
     _check_lengths(len(images), {"heatmaps": heatmaps, "predicted": predicted, "true": true, "titles": titles})
-    columns = min(columns, len(images))
-    fig, axes = _picture_axes(images, columns, WIDTH / 6, title)
+    columns = max(min(columns, len(images)), 1)
+    fig, axes = _picture_axes(images, columns, min(WIDTH / columns, 2.2), title)
     for i, (image, ax) in enumerate(zip(images, axes.flat, strict=False)):
         _show(ax, image, None if heatmaps is None else heatmaps[i], None if titles is None else titles[i])
         draw_boxes(ax, None if true is None else true[i], TRUE_COLOUR, TRUE_LABEL)
@@ -143,28 +146,32 @@ def plot_threshold_curves(
     ylabel: str = "localization accuracy, %",
     title: str = "",
 ) -> Figure:
-    """Curves (T,) over box thresholds (T,), the thresholds as fractions of the map's maximum.
+    """Curves (T,) over box thresholds (T,), the thresholds as fractions of the map's maximum; both axes are in %.
 
-    curves and bands (low, high), each (T,), are in the unit that `ylabel` names. marks: thresholds to point out, as
-    {"paper's 20 %": 0.2}. Raises ValueError for a curve or band of another length, or a band under no curve's name.
+    curves and bands (low, high): fractions, each (T,). marks: thresholds to point out, as {"paper's 20 %": 0.2}.
+    Raises ValueError for a curve or band of another length or not within 0..1, or a band under no curve's name.
     """
     x = 100 * np.asarray(thresholds, dtype=np.float64)  # (T,)
     bands = bands or {}
     _check_names("bands", bands, curves)
-    _check_lengths(len(x), {f"curve of {name}": curve for name, curve in curves.items()})
-    for i in range(2):
-        _check_lengths(len(x), {f"band of {name}": band[i] for name, band in bands.items()})
+    drawn = {f"curve of {name}": curve for name, curve in curves.items()}
+    drawn |= {f"band of {n} ({e})": b for n, band in bands.items() for e, b in zip(("low", "high"), band, strict=True)}
+    _check_lengths(len(x), drawn)
+    for name, values in drawn.items():
+        if not (np.abs(np.asarray(values) - 0.5) <= 0.5 + 1e-9).all():  # NaN fails too
+            raise ValueError(f"{name} leaves 0..1; expected fractions, not %")
     fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
     for i, (name, curve) in enumerate(curves.items()):
         colour = PALETTE[i % len(PALETTE)]
-        ax.plot(x, np.asarray(curve), color=colour, linestyle=LINE_STYLES[i % 4], linewidth=1.8, label=name)
+        ax.plot(x, 100 * np.asarray(curve), color=colour, linestyle=LINE_STYLES[i % 4], linewidth=1.8, label=name)
         if name in bands:
-            low, high = (np.asarray(edge) for edge in bands[name])
+            low, high = (100 * np.asarray(end) for end in bands[name])
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     for i, (name, threshold) in enumerate((marks or {}).items()):
         ax.axvline(100 * threshold, color="0.4", linestyle=LINE_STYLES[3 - i % 4], linewidth=1.2, label=name)
-    ax.set(xlabel="box threshold, % of the map's maximum", ylabel=ylabel, title=title)
+    ax.set(xlabel="box threshold, % of the map's maximum", ylabel=ylabel)
     ax.margins(x=0)
+    _set_title(fig, title)
     sns.despine(fig)
     _legend(fig)
     return fig
@@ -180,14 +187,15 @@ def plot_against_paper(rows: Sequence[Mapping[str, Any]], xlabel: str = "%", tit
         raise ValueError("no rows to show; expected at least one")
     fig, ax = plt.subplots(figsize=(7, 1.4 + 0.32 * len(rows)), layout="constrained")
     for y, row in enumerate(rows):
+        if row["paper"] is not None:  # the largest mark, and behind: a measured value right on it must not hide it
+            ax.plot(row["paper"], y, "D", color=PALETTE[1], markeredgecolor="0.2", markersize=9, label="paper")
         if row["low"] is not None and row["high"] is not None:
             ax.plot([row["low"], row["high"]], [y, y], color=PALETTE[0], linewidth=2, label="95 % interval")
         face, kind = ("white", "measured (synthetic data)") if row["synthetic"] else (PALETTE[0], "measured")
-        ax.plot(row["measured"], y, "o", color=PALETTE[0], markerfacecolor=face, markersize=6, label=kind)
-        if row["paper"] is not None:
-            ax.plot(row["paper"], y, "D", color=PALETTE[1], markeredgecolor="0.2", markersize=6, label="paper")
+        ax.plot(row["measured"], y, "o", color=PALETTE[0], markerfacecolor=face, markersize=5.5, label=kind)
     ax.set_yticks(range(len(rows)), [row["label"] for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel, title=title)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    _set_title(fig, title)
     sns.despine(fig)
     _legend(fig)
     return fig
@@ -213,7 +221,7 @@ def plot_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
     right.set(xlabel="epoch", ylabel="top-1 accuracy, %")
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    fig.suptitle(title)
+    _set_title(fig, title)
     sns.despine(fig)
     _legend(fig)
     return fig
@@ -242,14 +250,14 @@ def _picture_axes(images: Sequence[Image], columns: int, cell: float, title: str
     fig, axes = plt.subplots(
         len(rows),
         columns,
-        figsize=(cell * columns, cell * sum(rows) + 0.25 * len(rows) + 0.7),
+        figsize=(max(cell * columns, NARROWEST), cell * sum(rows) + 0.25 * len(rows) + (0.7 if title else 0.4)),
         height_ratios=rows,
         squeeze=False,
         layout="constrained",
     )
     for ax in axes.flat:
         ax.set_axis_off()
-    fig.suptitle(title)
+    _set_title(fig, title)
     return fig, axes
 
 
@@ -257,15 +265,38 @@ def _show(ax: Axes, image: Image, heatmap: ArrayLike | None, title: str | None) 
     ax.imshow(image if heatmap is None else overlay_map(image, heatmap))
     ax.grid(False)
     if title:
-        width = ax.figure.get_size_inches()[0] / ax.get_gridspec().ncols
-        ax.set_title(textwrap.fill(title, max(int(width * 13), 8)), fontsize=8, parse_math=False)
+        inches = 1.2 * ax.bbox.width / ax.figure.dpi  # the layout is still to narrow the gaps between columns
+        ax.set_title(_wrapped(title, inches, 8), fontsize=8, parse_math=False)
+
+
+def _wrapped(text: str, inches: float, points: float) -> str:
+    """Text in lines that fit: layouts make room for the height of a title, but never for its width."""
+    return textwrap.fill(text, max(int(72 * inches / (0.6 * points)), 8))  # 0.6: width of a character, at most
+
+
+def _set_title(fig: Figure, title: str) -> None:
+    """A title over the whole figure, if there is one."""
+    if title:
+        fig.suptitle(_wrapped(title, fig.get_figwidth(), 11), fontsize=11, parse_math=False)
 
 
 def _legend(fig: Figure, maps: bool = False) -> None:
     """One legend for the whole figure, below it, each label once; `maps`: with a word on the heat maps' colours."""
-    handles: dict[str, Any] = {MAP_LABEL: Patch(color=colormaps[MAP_COLOURS](0.75))} if maps else {}
+    scale = tuple(Patch(color=colormaps[MAP_COLOURS](level)) for level in np.linspace(0, 1, 12))
+    handles: dict[str, Any] = {MAP_LABEL: scale} if maps else {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if handles:
-        fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
+    if not handles:
+        return
+    widths = [0.55 + 0.058 * len(label) for label in handles]  # inches of an entry at 8 points
+    columns = len(handles) if sum(widths) < fig.get_figwidth() else max(int(fig.get_figwidth() / max(widths)), 1)
+    fig.set_figheight(fig.get_figheight() + 0.17 * (math.ceil(len(handles) / columns) - 1))
+    fig.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+    )

@@ -1,4 +1,4 @@
-"""Checks of a built report (`make test` builds reports/mini first): it is whole, opens from disk and asks for nothing."""
+"""Checks of a built report (`make test` builds reports/mini first): whole, opens from disk, asks for nothing."""
 
 import json
 import os

@@ -277,6 +277,11 @@ def test_threshold_boxes_equal_the_text_rule(heatmap: np.ndarray, fractions: lis
     np.testing.assert_array_equal(threshold_boxes(signed, fractions), expected)
 
 
+def test_threshold_boxes_leave_out_pixels_at_the_threshold_itself() -> None:
+    found = threshold_boxes([[10.0, 2.0, 1.0, 0.0]], [0.2, 0.1, 0.05, 0.0])  # in any order; 2.0 is 20 % of 10.0
+    np.testing.assert_array_equal(found[:, 2], [1, 2, 3, 3])
+
+
 def test_threshold_boxes_equal_the_text_rule_on_real_maps(shared_data: Find) -> None:
     fractions = np.linspace(0.05, 0.6, 23)
     for path in sorted(shared_data("release-boxes").glob("*.png"))[::8]:

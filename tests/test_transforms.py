@@ -77,7 +77,7 @@ def test_squashed_images_are_decoded_once(tmp_path, monkeypatch, folder_dataset)
 def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(limit, tmp_path, monkeypatch, folder_dataset):
     monkeypatch.setattr(transforms, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", limit)
-    bad = next(p for p in sorted(tmp_path.rglob("*.jpg")) if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
+    bad = next(p for p in tmp_path.rglob("*.jpg") if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises((OSError, ValueError), match=bad.name):
         list(transforms.iterate_batches(folder_dataset, 16, 4))

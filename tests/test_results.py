@@ -1,0 +1,80 @@
+"""Results files: whole or absent, with where they came from; tables that say synthetic; disk full; broken files."""
+
+import errno
+import json
+import time
+
+import pytest
+
+from camlib import paper, results
+
+
+def write(folder, **changes):
+    value = results.measured("top-1 localization error", 58.25, n=400, interval=(53.5, 63.0), model="GAP",
+                             paper=paper.lookup("Table 2", "GoogLeNet-GAP", "top-1"))  # fmt: skip
+    dataset = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "s", "fingerprint": "f", "synthetic": True}  # fmt: skip
+    arguments = {"title": "T", "claim": "C", "verdict": "V", "values": [value], "dataset": dataset,
+                 "settings": {"seed": 7}, "started": time.time()}  # fmt: skip
+    return results.write_results(folder, "01_x", **(arguments | changes))
+
+
+def test_a_results_file_holds_value_interval_paper_and_provenance(tmp_path):
+    write(tmp_path)
+    (record,) = results.read_results(tmp_path)
+    value = record["values"][0]
+    assert (value["value"], value["interval"], value["n"], value["unit"]) == (58.25, [53.5, 63.0], 400, "%")
+    assert value["paper"]["text"] == "56.40"
+    assert value["paper"]["table"] == "Table 2"
+    assert record["seed"] == 7
+    assert record["versions"]["torch"]
+    assert record["device"]
+    assert record["dataset"]["fingerprint"] == "f"
+    assert len(record["git_commit"]) >= 7
+
+
+def test_the_table_says_synthetic_and_shows_the_paper_beside(tmp_path):
+    record = json.loads(write(tmp_path).read_text())
+    synthetic = results.results_table(record["values"], synthetic=True)
+    assert list(synthetic["measured (synthetic data)"]) == ["58.2 [53.5, 63.0]"]
+    assert list(synthetic["paper"]) == ["56.40"]
+    assert "measured" in results.results_table(record["values"], synthetic=False).columns
+
+
+def test_nan_and_empty_results_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write(tmp_path, values=[results.measured("x", float("nan"), n=3)])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="n is 0"):
+        results.measured("x", 1.0, n=0)
+
+
+def test_a_cut_results_file_is_named(tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(ValueError, match=r"01_x\.json"):
+        results.read_results(tmp_path)
+
+
+def test_write_aside_keeps_the_old_file_when_the_new_one_fails(tmp_path):
+    path = tmp_path / "sub" / "file.txt"
+    with results.write_aside(path) as aside:
+        aside.write_text("old")
+
+    def fail():
+        with results.write_aside(path) as aside:
+            aside.write_text("new")
+            raise RuntimeError
+
+    pytest.raises(RuntimeError, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_disk_full_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"disk full .*file\.txt"), results.write_aside(tmp_path / "file.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_digest_depends_on_every_part_and_not_on_key_order():
+    assert results.digest({"a": 1, "b": 2}) == results.digest({"b": 2, "a": 1})
+    assert len({results.digest("ab", "c"), results.digest("a", "bc"), results.digest(b"ab"), results.digest("ab")}) == 4

@@ -18,7 +18,7 @@ from camlib.results import PROJECT_ROOT, format_measured, read_results, write_as
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
-RICHEST_FIRST = ("full", "tiny", "mini")
+RICHEST_FIRST = ("full", "tiny", "samples", "mini")
 # Notebook parameters that name data; a profile can run a notebook only if all it names is there.
 DATA_PARAMETERS = ("dataset", "datasets")
 
@@ -84,7 +84,11 @@ def missing_data(overrides: dict[str, Any]) -> list[str]:
     """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
     named = [overrides[key] for key in DATA_PARAMETERS if key in overrides]
     names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
-    return [datasets.describe_missing(name) for name in names if not datasets.is_available(name)]
+    missing = [datasets.describe_missing(name) for name in names if not datasets.is_available(name)]
+    weights = overrides.get("weights", "train")
+    if weights not in ("train", "finetune", "torchvision") and not (datasets.data_root() / weights).is_file():
+        missing.append(f"weights: missing: {weights}\n  goes into: {datasets.data_root()}")
+    return missing
 
 
 @app.command()
@@ -93,7 +97,8 @@ def plan(profile: str) -> None:
     folder = PROJECT_ROOT / "reports" / profile
     chosen: dict[str, tuple[str, dict[str, Any]]] = {}
     if profile == "auto":
-        for candidate in RICHEST_FIRST:
+        there = {path.stem for path in (PROJECT_ROOT / "params").glob("*.yml")} | {"mini"}
+        for candidate in (profile for profile in RICHEST_FIRST if profile in there):
             for name, overrides in read_profile(candidate).items():
                 if name not in chosen and not missing_data(overrides):
                     chosen[name] = (candidate, overrides)

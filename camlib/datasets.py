@@ -7,6 +7,7 @@ downloaded.
 import functools
 import hashlib
 import io
+import json
 import os
 import re
 import zipfile
@@ -190,7 +191,7 @@ def _clip_boxes(given: Any, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, i
     """(what is left of the boxes inside the image, mask (M,) of those left, how many were cut or lost)."""
     boxes = np.reshape(np.asarray(given, np.float64), (-1, 4))
     clipped = boxes.clip(0, np.tile(size, 2))
-    left = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    left = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
     return clipped[left], left, int((clipped != boxes).any(axis=1).sum())
 
 
@@ -237,7 +238,7 @@ def _folder_dataset(
     """Dataset of images under `base`; what is given stands in for what class folders and image headers say."""
     classes = sorted({_class_of(image) for image in images}) if classes is None else classes
     files = [str(base / image) for image in images]
-    values = {
+    values: dict[str, Any] = {
         "ids": [image.rpartition(".")[0] for image in images],
         # 001.Black_footed_Albatross -> Black footed Albatross; the letter that SUN sorts by goes: a/abbey -> abbey
         "class_names": [re.sub(r"^(\d+\.|\w/)", "", c).replace("_", " ") for c in classes],
@@ -357,7 +358,7 @@ def _read_ilsvrc(name: str, split: str, root: Path, place: Path, annotations: Pa
         for i, file in enumerate(_progress(files, "annotations")):
             tree = _xml(file)
             found = {(node.findtext("name") or "").strip() for node in tree.iter("object")}
-            if len(found) != 1 or not found <= ({wnids[i]} if wnids[i] else words or found):
+            if len(found) != 1 or found != ({wnids[i]} if wnids[i] else found) or not found <= (words.keys() or found):
                 raise ValueError(f"{file}: objects are of {sorted(found)}, expected one class {wnids[i]}".rstrip())
             wnids[i] = found.pop()
             given["sizes"][i] = _numbers(tree, ("size/width", "size/height"), file)
@@ -392,6 +393,17 @@ def _read_folders(
         images = [images[i] for i in chosen]
     source = f"folder {base.name}, {len(images)} images" + (f" of random split {seed}" if split != "all" else "")
     return _folder_dataset(name, split, base, images, classes, source=source)
+
+
+def _read_imagenet_samples(name: str, split: str, root: Path, base: Path, classes_file: Path) -> Dataset:
+    """A few ImageNet photographs `<wnid>_<name>.JPEG`, without boxes, among all 1,000 classes."""
+    listed = json.loads(classes_file.read_text(encoding="utf-8"))
+    images = _walk(base)
+    wnids = [image.rsplit("/", 1)[-1].split("_")[0] for image in images]
+    _same(wnids, set(wnids) & set(listed["wnids"]), f"wnids of {base} are not in {classes_file}", "")
+    labels = np.array([listed["wnids"].index(wnid) for wnid in wnids], np.int64)
+    classes = {"classes": listed["wnids"], "class_names": listed["names"]}
+    return replace(_folder_dataset(name, split, base, images, source=f"folder {base.name}"), labels=labels, **classes)
 
 
 def _read_listed(name: str, split: str, base: Path, list_file: Path, classes: list[str], **given: Any) -> Dataset:
@@ -559,7 +571,12 @@ REGISTRY: dict[str, Entry] = {
     ),
     "tiny-imagenet-200": Entry(
         _read_tiny_imagenet, ("train", "val"), (("tiny-imagenet-200", "tiny-imagenet-200*.zip"),),
-        f"http://cs231n.stanford.edu/tiny-imagenet-200.zip (md5 {TINY_MD5}), free; need not be unpacked", RESEARCH,
+        f"http://cs231n.stanford.edu/tiny-imagenet-200.zip (md5 {TINY_MD5}), free; may stay packed", RESEARCH,
+    ),
+    "imagenet-samples": Entry(
+        _read_imagenet_samples, ("val",), (("imagenet-samples",), ("imagenet_classes.json",)),
+        "your own ImageNet photographs (image-net.org), named <wnid>_<anything>.JPEG, in imagenet-samples/, and "
+        'imagenet_classes.json with the 1,000 sorted "wnids" and their "names"', RESEARCH,
     ),
     "ilsvrc2012": Entry(
         _read_ilsvrc, ("train", "val"),
@@ -595,8 +612,8 @@ REGISTRY: dict[str, Entry] = {
     ),
     "indoor67": Entry(
         _read_indoor67, TRAIN_TEST, (("indoor67/Images", "indoorCVPR_09/Images"),),
-        "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar; beside its Images/ TrainImages.txt and "
-        "TestImages.txt from https://web.mit.edu/torralba/www/", RESEARCH,
+        "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar; beside its Images/ "
+        "TrainImages.txt and TestImages.txt from https://web.mit.edu/torralba/www/", RESEARCH,
     ),
     "scene15": Entry(
         _read_folders, TRAIN_TEST_ALL, (("scene15", "15-Scene"),),

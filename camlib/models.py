@@ -133,8 +133,8 @@ def _mini_gap(num_classes: int, pool: Pool) -> GAPNet:
 
 
 def _tiny_gap(num_classes: int, pool: Pool) -> GAPNet:
-    """Seven convolutions for small photographs: 64 px -> (160, 16, 16)."""
-    return _conv_stack((32, 48, 64, 96, 128, 128, 160), (2, 1, 2, 1, 1, 1, 1), num_classes, pool)
+    """Seven convolutions for small photographs: 64 px -> (128, 16, 16)."""
+    return _conv_stack((32, 48, 64, 64, 96, 96, 128), (2, 1, 2, 1, 1, 1, 1), num_classes, pool)
 
 
 def identity_linear(num_classes: int) -> nn.Linear:
@@ -184,7 +184,7 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
             load_weights(net, read_weights(weights), weights)
         return net
 
-    state = None if weights in (None, "torchvision") else read_weights(weights)  # type: ignore[arg-type]
+    state = None if weights in (None, "torchvision") else read_weights(weights)
     own_keys = state is not None and any(key.startswith("backbone.") for key in state)
     torchvision_name = CUT_MODELS[name][0] if name in CUT_MODELS else name
     whole = _torchvision_model(torchvision_name, 1000 if name in CUT_MODELS else num_classes, weights)

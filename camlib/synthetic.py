@@ -1,29 +1,41 @@
-"""The embedded data: small pictures drawn from a seed (Pillow + numpy), with exact boxes and masks.
+"""The embedded data: small pictures drawn from a seed, with exact boxes and masks.
 
-Everything is a polygon in fractions of the image, filled on a canvas of three times the size and reduced; an owner map filled beside the
-picture gives the masks (the owner at a pixel's centre) and the masks give the boxes. Image `i` depends on (seed, variant, i) only, so
-a larger `n` prolongs a data set and never changes it. The variants stand in for the data of the paper; none of their results is the paper's.
+Image i depends on (variant, seed, size, i) only, so a larger n prolongs a data set and never changes it. The variants
+stand in for data sets of the paper; no result on them is the paper's.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-Polygon = np.ndarray  # (P, 2) float, x to the right, y down
-RGB = tuple[int, ...]
-SUPER = 3  # odd, so that every pixel has a centre sample
+from camlib.drawing import (
+    COLOURS,
+    GREYS,
+    PICTURES,
+    SHAPES,
+    Canvas,
+    Picture,
+    any_colour,
+    box,
+    draw_person,
+    free_place,
+    jitter,
+    line,
+    mask_box,
+    random_palette,
+    seen_mask,
+    text_bounds,
+)
 
 
 @dataclass
 class Scenes:
-    """`n` drawn pictures and all that is known about them.
+    """Drawn pictures and all that is known about them.
 
-    images (N, S, S, 3) uint8; labels (N,) int64; boxes one (Mi, 4) float64 per image, half-open pixels; masks name -> (N, S, S) bool.
+    images (N, S, S, 3) uint8; labels (N,) int64; boxes: per image (Mi, 4) float64, half-open pixels, around what is
+    seen of the objects that the label names; masks: name -> (N, S, S) bool; extras: see `draw`.
     """
 
     images: np.ndarray
@@ -34,182 +46,47 @@ class Scenes:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-# ---------------------------------------------------------------- polygons, in a frame of about [-1, 1]
-def _ngon(
-    n: int, radius: float = 1.0, cx: float = 0.0, cy: float = 0.0, turn: float = -0.25, ry: float | None = None
-) -> Polygon:
-    angle = 2 * np.pi * (np.arange(n) / n + turn)
-    return np.stack([cx + radius * np.cos(angle), cy + (radius if ry is None else ry) * np.sin(angle)], 1)
-
-
-def _disc(cx: float = 0.0, cy: float = 0.0, radius: float = 1.0, ry: float | None = None) -> Polygon:
-    return _ngon(20, radius, cx, cy, ry=ry)
-
-
-def _ring(cx: float = 0.0, cy: float = 0.0, radius: float = 1.0, inner: float = 0.55) -> Polygon:
-    outer, hole = _ngon(20, radius, cx, cy), _ngon(20, radius * inner, cx, cy)
-    return np.concatenate(
-        [outer, outer[:1], hole[:1], hole[::-1]]
-    )  # a slit joins the two, the even-odd fill leaves the hole
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> Polygon:
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-
-
-def _line(x0: float, y0: float, x1: float, y1: float, width: float) -> Polygon:
-    ahead = np.array([x1 - x0, y1 - y0])
-    side = np.array([-ahead[1], ahead[0]]) / max(float(np.hypot(*ahead)), 1e-9) * width / 2
-    start, end = np.array([x0, y0]), np.array([x1, y1])
-    return np.stack([start + side, end + side, end - side, start - side])
-
-
-def _star(n: int, inner: float) -> Polygon:
-    radius = np.where(np.arange(2 * n) % 2, inner, 1.0)[:, None]
-    return _ngon(2 * n) * radius
-
-
-def _crescent() -> Polygon:
-    angle = np.linspace(0.3 * np.pi, 1.7 * np.pi, 16)
-    outer = np.stack([np.cos(angle), np.sin(angle)], 1)
-    return np.concatenate([outer, (outer[::-1] * 0.85) + (0.42, 0.0)])
-
-
-_CROSS = (
-    np.array(
-        [(-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1), (1, 3), (-1, 3), (-1, 1), (-3, 1)]
-    )
-    / 3.0
-)
-SHAPES: dict[str, Polygon] = {
-    "disc": _disc(radius=0.92),
-    "cross": _CROSS * 1.05,
-    "triangle": _ngon(3, 1.15, cy=0.15),
-    "ring": _ring(),
-    "star": _star(5, 0.42) * 1.12,
-    "bow": np.array([(-1, -0.85), (0, -0.2), (1, -0.85), (1, 0.85), (0, 0.2), (-1, 0.85)]),
-    "square": _box(-0.85, -0.85, 0.85, 0.85),
-    "crescent": _crescent(),
-    "bolt": np.array([(-1, -1), (-0.3, -1), (-0.3, 0.3), (1, 0.3), (1, 1), (-1, 1)]) * 0.95,
-}
-COLOURS: dict[str, RGB] = {
-    "red": (205, 40, 40),
-    "orange": (240, 135, 25),
-    "yellow": (240, 225, 60),
-    "green": (45, 150, 60),
-    "cyan": (80, 215, 220),
-    "blue": (45, 75, 205),
-    "purple": (135, 45, 165),
-    "pink": (250, 160, 200),
-}
-GREYS: tuple[RGB, ...] = ((30, 30, 30), (90, 90, 90), (150, 150, 150), (225, 225, 225))
-# 9 and 8 have no common factor, so k -> (k mod 9, k mod 8) runs through all 72 pairs once: any slice of it is disjoint from any other.
-_PAIRS = [(list(COLOURS)[k % 8], list(SHAPES)[k % 9]) for k in range(72)]
-_OBJECT_PAIRS, _TRANSFER_PAIRS, _OTHER_PAIRS = _PAIRS[:36], _PAIRS[36:60], _PAIRS[60:]
-
-
-class Canvas:
-    """A picture under way: `paint` fills polygons, later over earlier; `owners` says what is seen at each pixel (0 = background)."""
-
-    def __init__(self, rng: np.random.Generator, size: int, cells: int = 6, contrast: float = 38.0) -> None:
-        self.rng, self.size = rng, size
-        side = size * SUPER
-        noise = rng.normal(rng.uniform(95, 165, 3), contrast, (cells, cells, 3)).clip(0, 255).astype(np.uint8)
-        self._image = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
-        self._ids = Image.new("L", (side, side))
-        self._draw, self._mark = ImageDraw.Draw(self._image), ImageDraw.Draw(self._ids)
-
-    def paint(self, polygon: Polygon, colour: Sequence[float], owner: int = 0) -> None:
-        """Fill a polygon given in fractions of the image."""
-        points = (polygon * (self.size * SUPER) - 0.5).ravel().tolist()
-        self._draw.polygon(points, fill=(int(colour[0]), int(colour[1]), int(colour[2])))
-        self._mark.polygon(points, fill=owner)
-
-    def put(
-        self,
-        polygon: Polygon,
-        centre: Sequence[float],
-        scale: float,
-        turn: float,
-        colour: Sequence[float],
-        owner: int = 0,
-    ) -> None:
-        """Fill a polygon of the [-1, 1] frame, scaled, turned (radians) and moved to `centre`."""
-        self.paint(_moved(polygon, centre, scale, turn), colour, owner)
-
-    def image(self) -> np.ndarray:
-        return np.asarray(self._image.reduce(SUPER))
-
-    def owners(self) -> np.ndarray:
-        return np.asarray(self._ids)[SUPER // 2 :: SUPER, SUPER // 2 :: SUPER]  # (S, S) uint8
-
-
-def _moved(polygon: Polygon, centre: Sequence[float], scale: float, turn: float) -> Polygon:
-    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
-    return polygon @ np.array([(cos, sin), (-sin, cos)]) + centre
-
-
-def _jitter(rng: np.random.Generator, colour: RGB, spread: float = 12.0) -> np.ndarray:
-    return (np.array(colour) * rng.uniform(0.88, 1.1) + rng.normal(0, spread, 3)).clip(0, 255)
-
-
-def mask_box(mask: np.ndarray) -> np.ndarray:
-    """The smallest half-open box (x0, y0, x1, y1) around a bool mask (S, S); shape (0, 4) when the mask is empty, else (1, 4)."""
-    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(xs):
-        return np.zeros((0, 4))
-    return np.array([[xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]], dtype=np.float64)
-
-
 @dataclass
 class _Painted:
-    objects: list[int]  # owners that get a box each
+    objects: list[list[int]]  # the owners of each boxed object
     masks: dict[str, list[int]] = field(default_factory=dict)  # further masks, as the owners they hold
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-# ---------------------------------------------------------------- objects and transfer
-def _distractors(canvas: Canvas, low: int, high: int, radius: tuple[float, float] = (0.04, 0.09)) -> None:
-    """Shapes that tell nothing: grey ones, and colour and shape pairs that no class owns."""
+# 9 shapes and 8 colours have no common factor, so k -> (k mod 8, k mod 9) meets each of the 72 pairs once: slices are
+# disjoint. Every colour and every shape occurs in several classes; only the two together tell.
+_PAIRS = [(list(COLOURS)[k % 8], list(SHAPES)[k % 9]) for k in range(72)]
+_OBJECT_PAIRS, _TRANSFER_PAIRS, _OTHER_PAIRS = _PAIRS[:36], _PAIRS[36:60], _PAIRS[60:]
+
+
+# ------------------------------------------------- objects, transfer: three telling parts in a row
+def _distractors(canvas: Canvas, low: int, high: int) -> None:
+    """Shapes that tell nothing: grey ones, and pairs of colour and shape that no class has."""
     rng = canvas.rng
     for _ in range(rng.integers(low, high + 1)):
-        colour_name, shape = _OTHER_PAIRS[rng.integers(len(_OTHER_PAIRS))]
-        colour = _jitter(rng, COLOURS[colour_name])
+        colour, shape = _OTHER_PAIRS[rng.integers(12)]
+        paint = COLOURS[colour]
         if rng.random() < 0.5:
-            colour, shape = _jitter(rng, GREYS[rng.integers(4)]), list(SHAPES)[rng.integers(9)]
-        canvas.put(SHAPES[shape], rng.uniform(0.05, 0.95, 2), rng.uniform(*radius), rng.uniform(0, 2 * np.pi), colour)
-
-
-def _row_object(
-    canvas: Canvas, parts: list[tuple[str, str]], taken: list[tuple[np.ndarray, float]], owner: int
-) -> bool:
-    """One object: parts in a row on a rod, at a random place, scale and rotation; False when no free place was found."""
-    rng = canvas.rng
-    step = 2.1
-    for _ in range(20):
-        radius, turn = rng.uniform(0.068, 0.12) * (0.8 if taken else 1.0), rng.uniform(0, 2 * np.pi)
-        along = np.array([np.cos(turn), np.sin(turn)])
-        margin = np.abs(along) * step * radius + 1.1 * radius + 0.01
-        centre = rng.uniform(margin, 1 - margin)
-        reach = (step + 1.1) * radius
-        if all(np.hypot(*(centre - other)) > reach + far for other, far in taken):
-            break
-    else:
-        return False
-    taken.append((centre, reach))
-    canvas.put(_line(-step, 0, step, 0, 0.35), centre, radius, turn, GREYS[rng.integers(4)], owner)
-    for k, (colour, shape) in enumerate(parts):
-        place = centre + along * step * radius * (k - 1)
-        canvas.put(SHAPES[shape], place, radius, turn, _jitter(rng, COLOURS[colour]), owner)
-    return True
+            paint, shape = GREYS[rng.integers(4)], list(SHAPES)[rng.integers(9)]
+        place, turn = rng.uniform(0.05, 0.95, 2), rng.uniform(0, 2 * np.pi)
+        canvas.put([(SHAPES[shape], 0)], place, rng.uniform(0.04, 0.09), turn, [jitter(rng, paint)])
 
 
 def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> _Painted:
+    """One object, or in some images two of a class, among distractors."""
+    rng = canvas.rng
     _distractors(canvas, 2, 5)
-    taken: list[tuple[np.ndarray, float]] = []
-    _row_object(canvas, parts, taken, 1)
-    two = canvas.rng.random() < 0.15 and _row_object(canvas, parts, taken, 2)
-    return _Painted([1, 2] if two else [1])
+    taken: list[Any] = []
+    rod: Picture = [(line(-2, 0, 2, 0, 0.35), 3)]
+    row: Picture = rod + [(SHAPES[shape] + (2.1 * (k - 1), 0), k) for k, (_, shape) in enumerate(parts)]
+    for _ in range(2 if rng.random() < 0.15 else 1):
+        radius, turn = rng.uniform(0.068, 0.12) * (0.8 if taken else 1.0), rng.uniform(0, 2 * np.pi)
+        margin = (2.1 * np.abs([np.cos(turn), np.sin(turn)]) + 1.2) * radius
+        place = free_place(rng, margin, 3.2 * radius, taken)
+        if place is not None:
+            palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
+            canvas.put(row, place, radius, turn, palette, len(taken))
+    return _Painted([[k + 1] for k in range(len(taken))])
 
 
 def _paint_objects(canvas: Canvas, label: int) -> _Painted:
@@ -220,6 +97,181 @@ def _paint_transfer(canvas: Canvas, label: int) -> _Painted:
     return _paint_row(canvas, _TRANSFER_PAIRS[3 * label : 3 * label + 3])
 
 
+# ------------------------------------------------- finegrained: one bird, told apart by the patch on its wing
+_SPECIES_NAMES = ["amber", "brindle", "coral", "dusk", "elder", "fern", "garnet", "heath"]
+_SPECIES = dict(zip(_SPECIES_NAMES, _OBJECT_PAIRS[::4][:8], strict=True))
+
+
+def _paint_finegrained(canvas: Canvas, label: int) -> _Painted:
+    rng = canvas.rng
+    _distractors(canvas, 3, 6)
+    scale, turn, flip = rng.uniform(0.15, 0.21), rng.uniform(-0.4, 0.4), rng.random() < 0.5
+    place = rng.uniform(1.6 * scale, 1 - 1.6 * scale, 2)
+    plumage = random_palette(rng)
+    plumage[1] = jitter(rng, GREYS[rng.integers(4)])  # a grey wing, so that every patch is seen
+    canvas.put(PICTURES["bird"], place, scale, turn, plumage, 1, flip)
+    colour, shape = list(_SPECIES.values())[label]
+    patch = [(SHAPES[shape] * 0.36 + (-0.1, 0.08), 0)]
+    canvas.put(patch, place, scale, turn, [jitter(rng, COLOURS[colour])], 2, flip)
+    return _Painted([[1, 2]], {"part": [2]})
+
+
+# ------------------------------------------------- actions: a person, and the thing that tells what is being done
+_ACTIONS = {
+    "climbing ladder": "ladder",
+    "drinking": "cup",
+    "flying kite": "kite",
+    "holding umbrella": "umbrella",
+    "playing ball": "ball",
+    "playing guitar": "guitar",
+    "reading": "book",
+    "riding bicycle": "bicycle",
+}
+_CLUTTER = ["bush", "rock", "crate", "tree"]
+
+
+def _paint_actions(canvas: Canvas, label: int) -> _Painted:
+    rng = canvas.rng
+    for _ in range(rng.integers(1, 5)):
+        place, scale = rng.uniform(0.05, 0.95, 2), rng.uniform(0.06, 0.13)
+        picture = PICTURES[_CLUTTER[rng.integers(4)]]
+        canvas.put(picture, place, scale, rng.uniform(-0.3, 0.3), [*random_palette(rng)[:7], jitter(rng, GREYS[2])])
+    scale, reach, left = rng.uniform(0.17, 0.23), rng.uniform(0.11, 0.15), rng.random() < 0.5
+    apart = 0.55 * scale + 0.9 * reach
+    x, y = rng.uniform(0.8 * scale, 1 - apart - 1.3 * reach), rng.uniform(1.45 * scale, 1 - 1.35 * scale)
+    beside = float(np.clip(y + scale * rng.uniform(-0.7, 0.6), 1.5 * reach, 1 - 1.7 * reach))
+    person, thing = (x, y), (x + apart, beside)
+    if left:
+        person, thing = (1 - x, y), (1 - x - apart, beside)
+    canvas.put(draw_person(rng), person, scale, rng.uniform(-0.12, 0.12), random_palette(rng), 1)
+    held = PICTURES[list(_ACTIONS.values())[label]]
+    canvas.put(held, thing, reach, rng.uniform(-0.35, 0.35), random_palette(rng), 2, rng.random() < 0.5)
+    return _Painted([[2]], {"person": [1]}, {"person_boxes": mask_box(canvas.owners() == 1)})
+
+
+# ------------------------------------------------- scenes: rooms of common things and of telling things
+_ROOMS = {
+    "bathroom": ["bathtub", "toilet", "towel"],
+    "bedroom": ["bed", "wardrobe", "clock"],
+    "kitchen": ["stove", "fridge", "pot"],
+    "living room": ["sofa", "television", "plant"],
+    "office": ["desk", "monitor", "shelf"],
+}
+_FURNITURE = [name for things in _ROOMS.values() for name in things]
+# How often a thing is there, in every room alike; more often than any telling thing.
+_COMMON = {"wall": 1.0, "floor": 0.95, "window": 0.9, "person": 0.9, "lamp": 0.9, "picture": 0.85}
+
+
+def _paint_scenes(canvas: Canvas, label: int) -> _Painted:
+    rng, names = canvas.rng, ["background"]  # place in `names` = owner
+
+    def add(name: str, picture: Picture, spot: tuple[float, float], scale: float) -> None:
+        names.append(name)
+        canvas.put(picture, spot, scale, 0.0, random_palette(rng), len(names) - 1)
+
+    there = {name for name, often in _COMMON.items() if rng.random() < often}
+    ground = rng.uniform(0.5, 0.62)
+    for name, (y0, y1) in {"wall": (0.0, ground), "floor": (ground, 1.0)}.items():
+        if name in there:
+            names.append(name)
+            canvas.put([(box(0, y0, 1, y1), 0)], (0, 0), 1, 0, [any_colour(rng) * 0.5 + 70], len(names) - 1)
+    for name, x in zip(["window", "lamp", "picture"], rng.permutation([0.18, 0.5, 0.82]), strict=True):
+        if name in there:
+            spot = x + rng.uniform(-0.05, 0.05), rng.uniform(0.14, 0.22)
+            add(name, PICTURES[name], spot, rng.uniform(0.075, 0.105))
+    own = list(_ROOMS.values())[label]
+    things = [name for name in _FURNITURE if rng.random() < (0.72 if name in own else 0.04)]
+    if not set(own) & set(things):
+        things.append(own[rng.integers(3)])
+    for name, x in zip(things, rng.permutation(np.linspace(0.15, 0.85, len(things) + 1)), strict=False):
+        scale = rng.uniform(0.105, 0.14)
+        spot = x + rng.uniform(-0.04, 0.04), rng.uniform(ground + 0.05, 0.97) - scale
+        add(name, PICTURES[name], spot, scale)
+    if "person" in there:
+        add("person", draw_person(rng), (rng.uniform(0.12, 0.88), rng.uniform(0.7, 0.82)), rng.uniform(0.1, 0.13))
+    owners = canvas.owners()
+    seen = [k for k in range(1, len(names)) if (owners == k).sum() >= 8]  # what is hidden by others is not annotated
+    shown = np.stack([owners == k for k in seen])
+    listed = [(names[k], mask_box(mask)[0], place) for place, (k, mask) in enumerate(zip(seen, shown, strict=True))]
+    return _Painted([[k] for k in seen if names[k] in own], {}, {"objects": listed, "object_masks": shown})
+
+
+# ------------------------------------------------- concepts: captions, and where their phrases are
+_PHRASES = {  # phrase -> what is nearly it
+    "red ball": ["blue ball", "red square"],
+    "striped tile": ["plain tile", "striped ball"],
+    "cross": ["bar", "bow"],
+    "yellow star": ["pink star", "yellow triangle"],
+    "blue ring": ["orange ring", "blue crescent"],
+    "green triangle": ["purple triangle", "green bow"],
+}
+_NOUNS = {**SHAPES, "ball": SHAPES["disc"], "tile": SHAPES["square"], "bar": box(-1.05, -0.35, 1.05, 0.35)}
+_STRIPES: Picture = [(box(x, -0.7, x + 0.24, 0.7), 1) for x in (-0.6, -0.12, 0.36)]
+
+
+def _paint_concepts(canvas: Canvas, label: int) -> _Painted:
+    rng = canvas.rng
+    taken: list[Any] = []
+    asked = [phrase for phrase in _PHRASES if rng.random() < 0.35]
+    asked += [near[rng.integers(2)] for near in _PHRASES.values() if rng.random() < 0.3]
+    drawn: list[str] = []
+    for phrase in asked:
+        *adjectives, noun = phrase.split()
+        radius = rng.uniform(0.075, 0.105)
+        place = free_place(rng, 1.2 * radius, 1.15 * radius, taken)
+        if place is not None:
+            drawn.append(phrase)
+            first, *others = random_palette(rng)
+            first = jitter(rng, COLOURS[adjectives[0]]) if adjectives and adjectives[0] in COLOURS else first
+            picture = [(_NOUNS[noun], 0), *(_STRIPES if "striped" in adjectives else [])]
+            stripe = others[0] if np.abs(others[0] - first).sum() > 150 else GREYS[0 if first.sum() > 350 else 3]
+            canvas.put(picture, place, radius, rng.uniform(0, 2 * np.pi), [first, stripe], len(drawn))
+    named = [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}" for phrase in rng.permutation(drawn)]
+    caption = " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]])) or "nothing"
+    ids = {phrase: [drawn.index(phrase) + 1] if phrase in drawn else [] for phrase in _PHRASES}
+    return _Painted([owner for owner in ids.values() if owner], ids, {"captions": caption + " on a blurred ground"})
+
+
+# ------------------------------------------------- text: a printed word, or only what might be taken for one
+_LETTERS = ("BCDFGHKLMNPRSTVZ", "AEIOU")
+
+
+def _paint_text(canvas: Canvas, label: int) -> _Painted:
+    rng = canvas.rng
+    _distractors(canvas, 2, 5)
+    for _ in range(rng.integers(1, 4)):  # fences, boards and scribbles, with a word and without
+        kind, scale = rng.integers(3), rng.uniform(0.1, 0.2)
+        bars: Picture = [(line(x, -rng.uniform(0.5, 0.9), x, 0.7, 0.2), 0) for x in np.arange(-1, 1.1, 0.45)]
+        scribble: Picture = [(line(a, b, c, d, 0.16), 0) for a, b, c, d in rng.uniform(-0.9, 0.9, (5, 4))]
+        picture = [bars, [(box(-1.5, -0.6, 1.5, 0.6), 0)], scribble][kind]
+        colour = any_colour(rng) if rng.random() < 0.5 else GREYS[rng.integers(4)]
+        canvas.put(picture, rng.uniform(0.1, 0.9, 2), scale, rng.uniform(-0.8, 0.8), [colour])
+    taken: list[Any] = []
+    words = []
+    for _ in range(label * (2 if rng.random() < 0.3 else 1)):
+        word = "".join(_LETTERS[k % 2][rng.integers(len(_LETTERS[k % 2]))] for k in range(rng.integers(3, 7)))
+        word = word if rng.random() < 0.6 else word.capitalize()
+        turn, pixels = rng.normal(0, 0.3), int(rng.uniform(0.14, 0.24) * canvas.side)
+        while True:
+            left, top, right, bottom = text_bounds(word, pixels)
+            half = np.array([right - left + pixels * 0.25, bottom - top + pixels * 0.25]) / 2 / canvas.side
+            spread = np.abs([(np.cos(turn), np.sin(turn)), (np.sin(turn), np.cos(turn))]) @ half  # of the turned word
+            if spread.max() < 0.49:
+                break
+            pixels -= 2
+        place = free_place(rng, spread, float(np.hypot(*half)), taken)
+        if place is not None:
+            words.append(word)
+            dark = rng.random() < 0.5
+            ink = any_colour(rng) * 0.3 + (0 if dark else 178)
+            board = any_colour(rng) * 0.4 + (140 if dark else 0)
+            frame = [(box(*-half, *half), 0)]
+            canvas.put(frame, place, 1, turn, [board if rng.random() < 0.5 else None], len(words))
+            canvas.write(word, place, pixels, turn, ink)
+    ids = [k + 1 for k in range(len(words))]
+    return _Painted([[k] for k in ids], {"text": ids}, {"words": words})
+
+
 @dataclass(frozen=True)
 class _Variant:
     paint: Callable[[Canvas, int], _Painted]
@@ -227,45 +279,57 @@ class _Variant:
     constants: dict[str, Any] = field(default_factory=dict)  # extras that are the same for every image
 
 
-def _row_variant(paint: Callable[[Canvas, int], _Painted], names: str, pairs: list[tuple[str, str]]) -> _Variant:
-    listed = names.split()
-    return _Variant(paint, listed, {"parts": {name: pairs[3 * k : 3 * k + 3] for k, name in enumerate(listed)}})
+def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    return {"parts": {name: pairs[3 * k : 3 * k + 3] for k, name in enumerate(names)}}
 
 
-_VARIANTS: dict[str, _Variant] = {  # the order numbers them: append, never insert
-    "objects": _row_variant(_paint_objects, "blick dax fep gorp kiki lorp mip nark pim toma wug zav", _OBJECT_PAIRS),
-    "transfer": _row_variant(_paint_transfer, "bouba crell dov hask jub quil slen vorn", _TRANSFER_PAIRS),
+_OBJECTS = ["blick", "dax", "fep", "gorp", "kiki", "lorp", "mip", "nark", "pim", "toma", "wug", "zav"]
+_NEW_OBJECTS = ["bouba", "crell", "dov", "hask", "jub", "quil", "slen", "vorn"]
+_VARIANTS = {  # the place in this table seeds the pictures: append, never insert
+    "objects": _Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS)),
+    "transfer": _Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),
+    "finegrained": _Variant(_paint_finegrained, list(_SPECIES), {"patches": _SPECIES}),
+    "actions": _Variant(_paint_actions, list(_ACTIONS), {"things": _ACTIONS}),
+    "scenes": _Variant(_paint_scenes, list(_ROOMS), {"object_names": (*_COMMON, *_FURNITURE), "informative": _ROOMS}),
+    "concepts": _Variant(_paint_concepts, ["image"], {"phrases": tuple(_PHRASES)}),
+    "text": _Variant(_paint_text, ["no text", "text"]),
 }
 VARIANTS = tuple(_VARIANTS)
 
 
 def draw(variant: str, n: int, seed: int = 0, size: int = 64) -> Scenes:
-    """Draw `n` pictures of a variant.
+    """Draw `n` pictures of `size` px; labels are balanced (image i has class i mod C).
 
-    Labels are balanced (image i has class i mod C); image i of (variant, seed, size) is the same whatever `n` is.
-    `ValueError` for an unknown variant, a negative n or seed.
+    Masks: "object" always; "part" (finegrained), "person" (actions), "text" (text: the words' boards).
+    Extras, lists over the images unless a mapping is named:
+    objects, transfer: parts (class -> its (colour, shape) pairs). finegrained: patches (species -> its pair).
+    actions: person_boxes (1, 4), things (class -> thing).
+    scenes: objects (name, box (4,), index into object_masks), object_masks (Mi, S, S) bool, what is seen of each; and
+    object_names (tuple), informative (class -> its telling things). The boxes are those of the telling things.
+    concepts: captions, phrases (tuple), phrase_masks (phrase -> (N, S, S)). text: words, word_boxes (Mi, 4).
+    Raises ValueError for an unknown variant, n < 0, size < 32 or a negative seed.
     """
     if variant not in _VARIANTS:
-        raise ValueError(f"variant {variant!r}: expected one of {', '.join(VARIANTS)}")
-    if n < 0 or seed < 0:
-        raise ValueError(f"n and seed must not be negative, got n={n}, seed={seed}")
+        raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    if n < 0 or size < 32 or seed < 0:
+        raise ValueError(f"n is {n}, size is {size}, seed is {seed}; expected n >= 0, size >= 32 and seed >= 0")
     chosen, number = _VARIANTS[variant], VARIANTS.index(variant)
     labels = np.arange(n, dtype=np.int64) % len(chosen.class_names)
     images = np.zeros((n, size, size, 3), np.uint8)
     boxes: list[np.ndarray] = []
-    masks: dict[str, np.ndarray] = {"object": np.zeros((n, size, size), bool)}
-    extras: dict[str, Any] = {}
+    masks = {"object": np.zeros((n, size, size), bool)}
+    extras: dict[str, Any] = dict(chosen.constants)
     for i in range(n):
         canvas = Canvas(np.random.default_rng([seed, number, i]), size)
         painted = chosen.paint(canvas, int(labels[i]))
-        images[i] = canvas.image()
-        owners = canvas.owners()
-        found = [mask_box(owners == owner) for owner in painted.objects]
-        boxes.append(np.concatenate(found) if found else np.zeros((0, 4)))
-        for name, ids in {"object": painted.objects, **painted.masks}.items():
-            seen = np.zeros(256, bool)
-            seen[ids] = True
-            masks.setdefault(name, np.zeros((n, size, size), bool))[i] = seen[owners]
+        images[i], owners = canvas.image(), canvas.owners()
+        boxes.append(np.concatenate([np.zeros((0, 4)), *(mask_box(seen_mask(owners, ids)) for ids in painted.objects)]))
+        for name, ids in {"object": [k for owned in painted.objects for k in owned], **painted.masks}.items():
+            masks.setdefault(name, np.zeros((n, size, size), bool))[i] = seen_mask(owners, ids)
         for name, value in painted.extras.items():
             extras.setdefault(name, []).append(value)
-    return Scenes(images, labels, list(chosen.class_names), boxes, masks, {**chosen.constants, **extras})
+    if variant == "concepts":
+        extras["phrase_masks"] = {phrase: masks.pop(phrase) for phrase in _PHRASES}
+    if variant == "text":
+        extras["word_boxes"] = boxes
+    return Scenes(images, labels, list(chosen.class_names), boxes, masks, extras)

@@ -107,7 +107,7 @@ def train_model(
         "model": name,
         "structure": digest(str(net)),
         "pool": pool,
-        "weights": file_sha256(Path(weights)) if weights not in (None, "torchvision") else weights,  # type: ignore[arg-type]
+        "weights": file_sha256(Path(weights)) if weights not in (None, "torchvision") else weights,
         "classes": len(train.classes),
         "train": [train.name, train.split, train.fingerprint],
         "val": [val.name, val.split, val.fingerprint],
@@ -121,7 +121,7 @@ def train_model(
     net.load_state_dict(load_file(folder / "model.safetensors"))
     history = json.loads((folder / "training.json").read_text())["history"]
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
-    return net.cpu().eval().to(memory_format=torch.channels_last), history  # type: ignore[call-overload]
+    return net.cpu().eval().to(memory_format=torch.channels_last), history
 
 
 def obtain_network(
@@ -161,7 +161,7 @@ def _train(
 ) -> None:
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     optimizer = torch.optim.SGD(_parameter_groups(net, recipe), lr=recipe.lr, momentum=recipe.momentum)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(net, optimizer)
     steps_per_epoch = len(train) // recipe.batch_size
     if steps_per_epoch == 0:

@@ -4,7 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from camlib.datasets import Dataset
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,3 +26,18 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def folder_dataset(tmp_path: Path) -> Dataset:
+    """Seven small photographs-to-be of unequal size, in files."""
+    rng = np.random.default_rng(0)
+    sizes = [(20 + 3 * i, 40 - 2 * i) for i in range(7)]
+    files = [tmp_path / f"picture_{i}.jpg" for i in range(7)]
+    for file, (width, height) in zip(files, sizes, strict=True):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(file, quality=95)
+    return Dataset(
+        name="pictures", split="val", ids=[f.stem for f in files], labels=np.arange(7) % 2, classes=["a", "b"],
+        class_names=["a", "b"], boxes=[np.array([[2.0, 3.0, 12.0, 20.0]])] * 7, sizes=np.array(sizes),
+        source="made by the test", files=[str(f) for f in files],
+    )  # fmt: skip

@@ -85,7 +85,7 @@ def test_misspelt_names_are_errors(project):
     with pytest.raises(ValueError, match=r"tiny\.yml: 01_x has no parameter 'sedd'; it has dataset, seed, report_dir"):
         cli.plan("tiny")
     (project / "params" / "tiny.yml").write_text("01_y: {seed: 1}\n")
-    with pytest.raises(ValueError, match="no notebook '01_y'"):
+    with pytest.raises(ValueError, match="no notebook is called '01_y'"):
         cli.plan("tiny")
     with pytest.raises(ValueError, match="has no parameter 'sead'"):
         cli.run(project / "notebooks" / "01_x.ipynb", project / "out", None, ["sead=3"])

@@ -26,7 +26,7 @@ def test_pyproject_environment_and_lock_name_the_same_packages():
     pinned = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", lock, flags=re.M))
     assert wanted <= pinned
     assert lock.count("--hash=sha256:") > len(pinned)
-    assert "http" not in re.sub(r"#.*|^http\S+==.*", "", lock, flags=re.M)  # no registry's address
+    assert "://" not in lock, "no registry's address"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

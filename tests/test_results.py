@@ -12,7 +12,8 @@ from camlib import paper, results
 def write(folder, **changes):
     value = results.measured("top-1 localization error", 58.25, n=400, interval=(53.5, 63.0), model="GAP",
                              paper=paper.lookup("Table 2", "GoogLeNet-GAP", "top-1"))  # fmt: skip
-    dataset = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "s", "fingerprint": "f", "synthetic": True}  # fmt: skip
+    dataset = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "s"}
+    dataset |= {"fingerprint": "f", "synthetic": True}
     arguments = {"title": "T", "claim": "C", "verdict": "V", "values": [value], "dataset": dataset,
                  "settings": {"seed": 7}, "started": time.time()}  # fmt: skip
     return results.write_results(folder, "01_x", **(arguments | changes))
@@ -65,7 +66,8 @@ def test_write_aside_keeps_the_old_file_when_the_new_one_fails(tmp_path):
             aside.write_text("new")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 

@@ -1,0 +1,164 @@
+"""A network over a dataset: the batched pass against image-by-image arithmetic; shards survive; bad maps are named."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from camlib import datasets, evaluate, results
+from camlib.boxes import largest_component_box, released_boxes
+from camlib.models import build_model
+from camlib.transforms import Preset, centre_crop, normalize_images, squash_image
+
+PRESET = Preset(squash=64, crop=48)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return build_model("mini_gap", 2).eval()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr("camlib.transforms.cache_dir", lambda: tmp_path / "cache")
+
+
+def by_hand(net, dataset, i, label, threshold):
+    """One image at a time, from the equation: map, resize to the crop's window, threshold, box, back to the image."""
+    image = torch.tensor(squash_image(dataset[i], 64))[None]
+    x = normalize_images(centre_crop(image, 48), PRESET)
+    features = net.features(x)[0].detach().numpy()  # (K, h, w)
+    heatmap = np.tensordot(net.fc.weight[label].detach().numpy(), features, 1).astype(np.float32)
+    width, height = dataset.sizes[i]
+    if heatmap.max() <= 0:
+        return np.array([0, 0, width, height])
+    w, h = width * 48 / 64, height * 48 / 64
+    resized = cv2.resize(heatmap, (max(1, round(w)), max(1, round(h))), interpolation=cv2.INTER_LINEAR)
+    box = largest_component_box(resized, threshold)
+    scale = np.array([w / resized.shape[1], h / resized.shape[0]] * 2)
+    return box * scale + np.array([width / 8, height / 8] * 2)
+
+
+def test_localize_equals_the_arithmetic_by_hand(net, folder_dataset):
+    found = evaluate.localize(net, folder_dataset, PRESET, top=2, thresholds=(0.2, 0.4), batch_size=3)
+    assert found.boxes.shape == (7, 2, 2, 4)
+    for i in range(7):
+        for t, threshold in enumerate((0.2, 0.4)):
+            for j, label in enumerate(found.classes[i]):
+                np.testing.assert_allclose(
+                    found.boxes[i, j, t], by_hand(net, folder_dataset, i, label, threshold), atol=1e-3
+                )
+            known = by_hand(net, folder_dataset, i, folder_dataset.labels[i], threshold)
+            np.testing.assert_allclose(found.known_boxes[i, t], known, atol=1e-3)
+    single = evaluate.localize(net, folder_dataset, PRESET, top=2, thresholds=(0.4,))
+    np.testing.assert_allclose(single.boxes[:, :, 0], found.boxes[:, :, 1], atol=1e-3)
+    assert (found.scores[:, 0] >= found.scores[:, 1]).all()
+
+
+def test_the_true_class_is_boxed_when_it_is_not_among_the_best(net, folder_dataset):
+    found = evaluate.localize(net, folder_dataset, PRESET, top=1)
+    assert (found.classes[:, 0] != folder_dataset.labels).any()
+    for i in range(7):
+        expected = by_hand(net, folder_dataset, i, folder_dataset.labels[i], 0.2)
+        np.testing.assert_allclose(found.known_boxes[i, 0], expected, atol=1e-3)
+
+
+def test_gradient_boxes_have_the_same_form(net, folder_dataset):
+    found = evaluate.localize(net, folder_dataset, PRESET, top=2, method="gradient")
+    assert found.boxes.shape == (7, 2, 1, 4)
+    assert np.isfinite(found.boxes).all()
+
+
+def test_finished_shards_are_not_run_again(tmp_path):
+    calls = []
+
+    def compute(indices):
+        calls.append(indices.tolist())
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {"double": indices * 2}
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.run_sharded("x", "key", 10, compute, shard=4)
+    assert evaluate.run_sharded("x", "key", 10, compute, shard=4)["double"].tolist() == list(range(0, 20, 2))
+    assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [8, 9]]
+
+
+def test_results_depend_on_weights_options_and_data_not_on_the_cache(net, folder_dataset, tmp_path):
+    first = evaluate.localize(net, folder_dataset, PRESET, top=2)
+    with torch.no_grad():
+        net.fc.weight.neg_()
+    second = evaluate.localize(net, folder_dataset, PRESET, top=2)
+    assert not np.array_equal(first.scores, second.scores)
+    assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+
+
+def test_a_map_that_is_not_finite_names_its_image(net, folder_dataset):
+    with torch.no_grad():
+        net.fc.weight[1, 0] = float("nan")
+    with pytest.raises(ValueError, match="pictures, image picture_"):
+        evaluate.localize(net, folder_dataset, PRESET, top=1)
+
+
+def test_released_protocol_equals_its_steps_by_hand(net, folder_dataset):
+    found = evaluate.localize_released(net, folder_dataset, PRESET, top=2)
+    i = 4
+    image = normalize_images(torch.tensor(squash_image(folder_dataset[i], 64))[None], PRESET)[0].numpy()
+    total = np.zeros((2, 64, 64))
+    scores, crops = [], []
+    for y, x in ((0, 0), (0, 16), (16, 0), (16, 16), (8, 8)):
+        crop = image[:, y : y + 48, x : x + 48]
+        crops += [(y, x, False, crop), (y, x, True, crop[:, :, ::-1].copy())]
+    for y, x, mirrored, crop in crops:
+        features = net.features(torch.tensor(crop)[None])[0].detach()
+        logits = features.mean((1, 2)) @ net.fc.weight.T.detach() + net.fc.bias.detach()
+        scores.append(logits.softmax(0).numpy())
+        for c in range(2):
+            heatmap = np.tensordot(net.fc.weight[c].detach().numpy(), features.numpy(), 1)
+            big = cv2.resize(heatmap, (48, 48), interpolation=cv2.INTER_LINEAR)
+            total[c, y : y + 48, x : x + 48] += abs(big[:, ::-1] if mirrored else big)
+    ranked = np.argsort(-np.mean(scores, 0))
+    assert found.classes[i].tolist() == ranked.tolist()
+    width, height = folder_dataset.sizes[i]
+    for j, c in enumerate(ranked):
+        resized = cv2.resize(total[c].astype(np.float32), (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
+        expected = released_boxes(np.rint(resized / resized.max() * 255).astype(np.uint8))
+        np.testing.assert_array_equal(found.loose[i, j], expected[0])
+        np.testing.assert_array_equal(found.tight[i, j], expected[min(1, len(expected) - 1)])
+
+
+def test_iterated_maps_lie_in_the_window_of_the_crop(net, folder_dataset):
+    maps = list(evaluate.iterate_maps(net, folder_dataset, PRESET))
+    assert [m.shape[::-1] for m in maps] == [tuple(s) for s in folder_dataset.sizes]
+    height = len(maps[0])
+    assert not maps[0][: height // 8].any()
+    assert maps[0][height // 2].any()
+
+
+def test_error_values_stand_beside_the_paper(folder_dataset):
+    classes = np.stack([folder_dataset.labels, 1 - folder_dataset.labels], 1)
+    right = np.stack([b[0] for b in folder_dataset.boxes])
+    boxes = np.stack([right, right], 1)
+    boxes[0] += 100  # one image's boxes are off
+    values = evaluate.error_values("GAP", classes, boxes, folder_dataset, paper_row="GoogLeNet-GAP")
+    by_name = {v["name"]: v for v in values}
+    assert by_name["top-1 classification error"]["value"] == 0
+    assert by_name["top-1 localization error"]["value"] == pytest.approx(100 / 7)
+    assert by_name["top-1 localization error"]["paper"]["text"] == "56.40"
+    assert by_name["top-1 classification error"]["paper"]["text"] == "35.0"
+    low, high = by_name["top-1 localization error"]["interval"]
+    assert low <= 100 / 7 <= high
+    assert results.format_measured(by_name["top-1 localization error"]).startswith("14.3 [")
+
+
+def test_synthetic_data_are_localized_end_to_end(net):
+    images = datasets.load("synthetic-objects", split="val", n=24)
+    net = build_model("mini_gap", 12).eval()
+    found = evaluate.localize(net, images, Preset(64, 64), thresholds=(0.2, 0.5))
+    wrong = evaluate.wrong_over_thresholds(found, images)
+    assert wrong["top-5 localization error"].shape == (24, 2)
+    assert (wrong["top-5 localization error"] <= wrong["top-1 localization error"]).all()
+    assert (wrong["top-5 classification error"] <= wrong["top-1 classification error"]).all()
+    assert 0.2 <= evaluate.fit_centre_fraction(images) <= 1

@@ -1,0 +1,142 @@
+"""Training: resumable to the same weights, cached by its settings, paired seeds; wrong data refused."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from camlib import datasets, train
+from camlib.train import Recipe, evaluate_classifier, get_recipe, learning_rate, train_model
+from camlib.transforms import PRESETS
+
+RECIPE = Recipe(epochs=2, lr=0.05, schedule="one_cycle", batch_size=16)
+SMALL = PRESETS["small"]
+
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "checkpoint_dir", lambda: tmp_path / "checkpoints")
+    load = datasets.load
+    return load("synthetic-objects", split="train", n=64), load("synthetic-objects", split="val", n=24)
+
+
+def fit(sets, **changes):
+    return train_model("mini_gap", *sets, **({"preset": SMALL, "recipe": RECIPE} | changes))
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, monkeypatch):
+    whole, history = fit(sets)
+    assert [h["epoch"] for h in history] == [1, 2]
+    monkeypatch.setattr(train, "checkpoint_dir", lambda: tmp_path / "again")
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
+    real, steps = train._training_step, []
+
+    def killed(*arguments):
+        steps.append(1)
+        if len(steps) == 6:  # in the second epoch: the checkpoint before it lies in mid-epoch
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "_training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(sets)
+    (folder,) = (tmp_path / "again").iterdir()
+    assert [p.name for p in folder.iterdir()] == ["last.pt"]
+    resumed, history_again = fit(sets)
+    assert len(steps) == 6 + 8 - 5
+    assert same_weights(whole, resumed)
+    for key in ("train_loss", "val_loss", "val_top1"):
+        assert [h[key] for h in history] == [h[key] for h in history_again]
+    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "training.json"]
+
+
+def test_the_same_settings_are_trained_once_and_others_anew(sets, tmp_path, monkeypatch):
+    first, _ = fit(sets)
+    monkeypatch.setattr(train, "_train", None)  # training again would fail
+    again, _ = fit(sets)
+    assert same_weights(first, again)
+    for changes in ({"seed": 1}, {"pool": "max"}, {"recipe": Recipe(epochs=2, lr=0.04, schedule="one_cycle")}):
+        with pytest.raises(TypeError):
+            fit(sets, **changes)
+    settings = json.loads(next((tmp_path / "checkpoints").glob("*/training.json")).read_text())["settings"]
+    assert settings["train"][2] == sets[0].fingerprint
+
+
+def test_both_pools_start_from_the_same_weights_and_see_the_same_images(sets, monkeypatch):
+    seen, starts = {}, {}
+
+    def record(net, train_set, val, preset, recipe, seed, folder, settings):
+        pool = settings["pool"]
+        starts[pool] = [v.clone() for v in net.state_dict().values()]
+        accelerator = type("One", (), {"process_index": 0, "num_processes": 1, "device": "cpu"})
+        seen[pool] = [x for x, _ in train._training_batches(train_set, preset, recipe, seed, 0, 0, accelerator)]
+        raise StopIteration
+
+    monkeypatch.setattr(train, "_train", record)
+    for pool in ("avg", "max"):
+        with pytest.raises(StopIteration):
+            fit(sets, pool=pool)
+    assert all(torch.equal(a, b) for a, b in zip(starts["avg"], starts["max"], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(seen["avg"], seen["max"], strict=True))
+
+
+def test_training_learns(sets):
+    recipe = Recipe(epochs=12, lr=0.1, schedule="one_cycle", batch_size=16)
+    net, history = fit(sets, recipe=recipe)
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    loss, top1 = evaluate_classifier(net, sets[1], SMALL)
+    assert history[-1]["val_top1"] == pytest.approx(top1)
+    assert history[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_learning_rates():
+    step = Recipe(epochs=8, lr=0.001, schedule="step")
+    rates = [learning_rate(step, s, 160_000) for s in (0, 39_999, 40_000, 80_000, 159_999)]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-5, 1e-6])
+    cycle = [learning_rate(RECIPE, s, 100) for s in range(100)]
+    assert np.argmax(cycle) == pytest.approx(29, abs=1)
+    assert max(cycle) == pytest.approx(RECIPE.lr, rel=0.01)
+    assert cycle[-1] < 0.001 * RECIPE.lr
+    with pytest.raises(ValueError, match="paper, short"):
+        get_recipe("papr", 3)
+
+
+def test_biases_learn_twice_as_fast_without_decay():
+    net = train.build_model("alexnet_star_gap", 3)
+    weights, scales, biases = train._parameter_groups(net, get_recipe("paper", 8))
+    assert (weights["weight_decay"], weights["lr_factor"]) == (5e-4, 1)
+    assert (biases["weight_decay"], biases["lr_factor"]) == (0, 2)
+    assert len(biases["params"]) == len(weights["params"]) == 8
+    assert scales["params"] == []
+
+
+def test_wrong_data_is_refused(sets):
+    train_set, val = sets
+    other = datasets.load("synthetic-transfer", split="val", n=24)
+    with pytest.raises(ValueError, match="12 classes, val 8"):
+        train_model("mini_gap", train_set, other, preset=SMALL, recipe=RECIPE)
+    with pytest.raises(ValueError, match="10 training images; one batch takes 16"):
+        fit((train_set.subset(np.arange(10)), val))
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step"):
+        fit(sets, recipe=Recipe(epochs=30, lr=1e18, schedule="step", batch_size=16))
+
+
+def test_obtain_network_trains_loads_and_names_a_missing_file(sets, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    options = {"preset": SMALL, "recipe": RECIPE}
+    started = time.time()
+    net, history = train.obtain_network("mini_gap", sets[1], {"n": 64}, **options)
+    assert len(history) == 2
+    assert history[-1]["seconds"] < time.time() - started
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    loaded, nothing = train.obtain_network("mini_gap", sets[1], {}, weights="net.pt", **options)
+    assert nothing == []
+    assert same_weights(net, loaded)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        train.obtain_network("mini_gap", sets[1], {}, weights="nowhere.pt", **options)

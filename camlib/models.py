@@ -128,8 +128,8 @@ def _conv_stack(channels: tuple[int, ...], strides: tuple[int, ...], num_classes
 
 
 def _mini_gap(num_classes: int, pool: Pool) -> GAPNet:
-    """Five convolutions for the embedded data: 64 px -> (96, 16, 16)."""
-    return _conv_stack((24, 48, 64, 96, 96), (2, 1, 2, 1, 1), num_classes, pool)
+    """Five convolutions for the embedded data: 64 px -> (64, 16, 16)."""
+    return _conv_stack((16, 32, 48, 64, 64), (2, 1, 2, 1, 1), num_classes, pool)
 
 
 def _tiny_gap(num_classes: int, pool: Pool) -> GAPNet:

@@ -15,6 +15,7 @@ from camlib.drawing import (
     GREYS,
     PICTURES,
     SHAPES,
+    SKINS,
     Canvas,
     Picture,
     any_colour,
@@ -105,10 +106,10 @@ _SPECIES = dict(zip(_SPECIES_NAMES, _OBJECT_PAIRS[::4][:8], strict=True))
 def _paint_finegrained(canvas: Canvas, label: int) -> _Painted:
     rng = canvas.rng
     _distractors(canvas, 3, 6)
-    scale, turn, flip = rng.uniform(0.15, 0.21), rng.uniform(-0.4, 0.4), rng.random() < 0.5
+    scale, turn, flip = rng.uniform(0.14, 0.19), rng.uniform(-0.4, 0.4), rng.random() < 0.5
     place = rng.uniform(1.6 * scale, 1 - 1.6 * scale, 2)
     plumage = random_palette(rng)
-    plumage[1] = jitter(rng, GREYS[rng.integers(4)])  # a grey wing, so that every patch is seen
+    plumage[:2] = [jitter(rng, (*GREYS, *SKINS)[rng.integers(8)], 6) for _ in range(2)]  # so that every patch is seen
     canvas.put(PICTURES["bird"], place, scale, turn, plumage, 1, flip)
     colour, shape = list(_SPECIES.values())[label]
     patch = [(SHAPES[shape] * 0.36 + (-0.1, 0.08), 0)]
@@ -130,6 +131,12 @@ _ACTIONS = {
 _CLUTTER = ["bush", "rock", "crate", "tree"]
 
 
+def _own_paint(rng: np.random.Generator, k: int) -> list[Any]:
+    """The palette of the k-th thing: its colours are its own, yet worn by people and by other things too."""
+    colours = list(COLOURS.values())
+    return [jitter(rng, colours[k % 8]), jitter(rng, colours[(3 * k + 1) % 8]), *random_palette(rng)[2:]]
+
+
 def _paint_actions(canvas: Canvas, label: int) -> _Painted:
     rng = canvas.rng
     for _ in range(rng.integers(1, 5)):
@@ -145,7 +152,7 @@ def _paint_actions(canvas: Canvas, label: int) -> _Painted:
         person, thing = (1 - x, y), (1 - x - apart, beside)
     canvas.put(draw_person(rng), person, scale, rng.uniform(-0.12, 0.12), random_palette(rng), 1)
     held = PICTURES[list(_ACTIONS.values())[label]]
-    canvas.put(held, thing, reach, rng.uniform(-0.35, 0.35), random_palette(rng), 2, rng.random() < 0.5)
+    canvas.put(held, thing, reach, rng.uniform(-0.35, 0.35), _own_paint(rng, label), 2, rng.random() < 0.5)
     return _Painted([[2]], {"person": [1]}, {"person_boxes": mask_box(canvas.owners() == 1)})
 
 
@@ -167,7 +174,8 @@ def _paint_scenes(canvas: Canvas, label: int) -> _Painted:
 
     def add(name: str, picture: Picture, spot: tuple[float, float], scale: float) -> None:
         names.append(name)
-        canvas.put(picture, spot, scale, 0.0, random_palette(rng), len(names) - 1)
+        paint = _own_paint(rng, _FURNITURE.index(name)) if name in _FURNITURE else random_palette(rng)
+        canvas.put(picture, spot, scale, 0.0, paint, len(names) - 1)
 
     there = {name for name, often in _COMMON.items() if rng.random() < often}
     ground = rng.uniform(0.5, 0.62)
@@ -180,7 +188,7 @@ def _paint_scenes(canvas: Canvas, label: int) -> _Painted:
             spot = x + rng.uniform(-0.05, 0.05), rng.uniform(0.14, 0.22)
             add(name, PICTURES[name], spot, rng.uniform(0.075, 0.105))
     own = list(_ROOMS.values())[label]
-    things = [name for name in _FURNITURE if rng.random() < (0.72 if name in own else 0.04)]
+    things = [name for name in _FURNITURE if rng.random() < (0.6 if name in own else 0.04)]
     if not set(own) & set(things):
         things.append(own[rng.integers(3)])
     for name, x in zip(things, rng.permutation(np.linspace(0.15, 0.85, len(things) + 1)), strict=False):

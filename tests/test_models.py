@@ -18,7 +18,7 @@ NETS = {
     "vgg16_gap": (224, 1024, 14),
     "googlenet_gap": (224, 1024, 14),
     "nin": (224, 7, 6),
-    "mini_gap": (64, 96, 16),
+    "mini_gap": (64, 64, 16),
     "tiny_gap": (64, 128, 16),
     "googlenet": (224, 1024, 7),
     "resnet18": (64, 512, 2),
@@ -137,7 +137,7 @@ def test_bad_weight_files_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"bad.safetensors.*fc.bias is missing"):
         build_model("mini_gap", 6, weights=path)
     save_file(state, path)
-    with pytest.raises(ValueError, match=r"fc.weight has shape \(6, 96\), expected \(5, 96\)"):
+    with pytest.raises(ValueError, match=r"fc.weight has shape \(6, 64\), expected \(5, 64\)"):
         build_model("mini_gap", 5, weights=path)
     save_file(state | {"extra": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="extra is not part"):

@@ -1,0 +1,340 @@
+"""What the maps fall on (paper, Sections 4 and 5): objects, phrases, text; and the class-specific units behind them.
+
+Maps are raw (H, W); a map counts by its positive part, and one without any counts as a uniform map.
+"""
+
+import copy
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+from torch import nn
+
+from camlib.boxes import above_threshold, check_boxes, check_map
+from camlib.datasets import Dataset
+from camlib.evaluate import pick_device
+from camlib.features import LinearClassifier, fit_linear
+from camlib.metrics import bootstrap_interval
+from camlib.models import GAPNet
+from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
+
+Mask = NDArray[np.bool_]
+
+# ------------------------------------------------------------------------------------------------ maps against regions
+
+
+def box_mask(boxes: ArrayLike, size: Sequence[int] | np.ndarray) -> Mask:
+    """Pixels whose centre lies in any of the boxes (M, 4), for an image of size (width, height) -> (H, W) bool."""
+    width, height = int(size[0]), int(size[1])
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    mask = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in np.reshape(check_boxes(boxes, allow_empty=True), (-1, 4)):
+        mask |= ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    return mask
+
+
+def centre_map(height: int, width: int) -> NDArray[np.float64]:
+    """A Gaussian hill in the centre, its deviation a quarter of each side: what a map knows that has not looked."""
+    y, x = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in (height, width))
+    return np.exp(-0.5 * (y[:, None] ** 2 + x**2))
+
+
+def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.float64], Mask]:
+    values, region = check_map(heatmap), np.asarray(mask)
+    if region.dtype != bool or region.shape != values.shape:
+        raise ValueError(f"mask is {region.dtype} of shape {region.shape}; expected bool {values.shape}, as the map")
+    return values, region
+
+
+class RegionShare(NamedTuple):
+    """How much of a map lies in a region, as fractions."""
+
+    mass: float  # of the map's positive part
+    peak: float  # 1 if its maximum does, 0 if not, between them where several pixels share the maximum
+
+
+def region_share(heatmap: ArrayLike, mask: ArrayLike) -> RegionShare:
+    """Share of the mass and of the peak of a map (H, W) inside a region (H, W) bool.
+
+    A constant or nowhere positive map holds no evidence: it gives the region's share of the area, twice.
+    Raises ValueError for a bad map or a mask of another shape or dtype.
+    """
+    values, region = _checked(heatmap, mask)
+    if values.max() <= 0:
+        return RegionShare(float(region.mean()), float(region.mean()))
+    mass = values.clip(0)
+    return RegionShare(float(mass[region].sum() / mass.sum()), float(region[values == values.max()].mean()))
+
+
+def measure_regions(heatmaps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> pd.DataFrame:
+    """`region_share` of each map in its region, beside what two blind maps would have: a row an image, fractions.
+
+    Columns: mass, peak; area (mass and peak of a uniform map); centre mass, centre peak (of `centre_map`).
+    Both may be generators. Raises ValueError if one is longer, or naming the image that is at fault.
+    """
+    rows = []
+    for i, (heatmap, mask) in enumerate(zip(heatmaps, masks, strict=True)):
+        try:
+            mass, peak = region_share(heatmap, mask)
+        except ValueError as error:
+            raise ValueError(f"image {i}: {error}") from None
+        region = np.asarray(mask)
+        blind = region_share(centre_map(*region.shape), region)
+        rows.append((mass, peak, region.mean(), *blind))
+    return pd.DataFrame(rows, columns=["mass", "peak", "area", "centre mass", "centre peak"])
+
+
+def high_overlap(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) -> tuple[float, float]:
+    """Precision and recall of the pixels above `threshold` of the map's maximum against a region (H, W) bool.
+
+    Raises ValueError as `region_share`, for a threshold outside [0, 1), or for an empty region (recall has no value).
+    """
+    _, region = _checked(heatmap, mask)
+    if not region.any():
+        raise ValueError("the region is empty; expected at least one pixel to find")
+    high = above_threshold(heatmap, threshold).astype(bool)
+    both = np.count_nonzero(high & region)
+    return both / np.count_nonzero(high), both / np.count_nonzero(region)
+
+
+def rank_groups(values: ArrayLike, labels: ArrayLike, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Mean of values (N,) in each group that labels (N,) name, the largest first, with 95 % bootstrap intervals.
+
+    Columns: name, n, estimate, low, high, in the unit of the values. Raises ValueError if lengths differ.
+    """
+    numbers, groups = np.asarray(values, np.float64), np.asarray(labels)
+    if numbers.shape != groups.shape or numbers.ndim != 1:
+        raise ValueError(f"values {numbers.shape} and labels {groups.shape} do not fit: expected (N,) twice")
+    rows = []
+    for group in np.unique(groups):
+        members = numbers[groups == group]
+        rows.append((names[group], len(members), *bootstrap_interval(members, seed=seed)))
+    table = pd.DataFrame(rows, columns=["name", "n", "estimate", "low", "high"])
+    return table.sort_values("estimate", ascending=False, ignore_index=True)
+
+
+# ------------------------------------------------------------------------------------------------ objects in scenes
+
+
+def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
+    """Name -> pixels (H, W) of the objects annotated in image i, instances of one name together.
+
+    Reads `extras` of synthetic-scenes (`objects`, `object_masks`) or of sun2012 (`objects`, `polygons`; an object drawn
+    over another hides nothing of it). Raises ValueError for a dataset without them.
+    """
+    extras = dataset.extras
+    if "objects" not in extras or not {"object_masks", "polygons"} & set(extras):
+        raise ValueError(f"{dataset.name} has no annotated objects; expected synthetic-scenes or sun2012")
+    width, height = (int(v) for v in dataset.sizes[i])
+    found: dict[str, Mask] = {}
+    for k, listed in enumerate(extras["objects"][i]):
+        if "polygons" in extras:
+            name, canvas = listed, np.zeros((height, width), np.uint8)
+            cv2.fillPoly(canvas, [np.rint(extras["polygons"][i][k]).astype(np.int32)], (1,))
+            mask = canvas.astype(bool)
+        else:
+            name, mask = listed[0], extras["object_masks"][i][listed[2]]
+        if mask.any():
+            found[name] = found[name] | mask if name in found else mask
+    return found
+
+
+def measure_objects(
+    heatmaps: Iterable[ArrayLike], objects: Iterable[Mapping[str, Mask]], threshold: float = 0.2
+) -> pd.DataFrame:
+    """How the high region of each map (above `threshold` of its maximum) lies on the objects: a row an object an image.
+
+    Columns: image (0..N-1), object, area (share of the image's pixels that are the object's), high (share of the high
+    region's pixels that are), covered (share of the object's pixels that are high).
+    """
+    rows = []
+    for i, (heatmap, named) in enumerate(zip(heatmaps, objects, strict=True)):
+        high = above_threshold(heatmap, threshold).astype(bool)
+        for name, mask in named.items():
+            _checked(heatmap, mask)
+            both = np.count_nonzero(high & mask)
+            rows.append((i, name, mask.mean(), both / np.count_nonzero(high), both / np.count_nonzero(mask)))
+    return pd.DataFrame(rows, columns=["image", "object", "area", "high", "covered"])
+
+
+def rank_objects(measured: pd.DataFrame, images: int, least: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """The objects of one scene: how often they are there, how often a map covers them, and the lift; by overlap.
+
+    measured: rows of `measure_objects` of this scene's images, of which there are `images`. Index: the object. Columns:
+    frequency, share of the images that hold it;
+    overlap, share of the images where at least half of its pixels are high (the paper counts how often objects overlap
+      with high regions, and leaves open what counts as overlap);
+    lift, mean share of the high region that it takes / mean share of the image that it takes, over the images that hold
+      it: 1 for a map that does not look, whatever the object's size and frequency;
+    low, high: 95 % bootstrap interval, over those images, of the difference of the two shares.
+    Objects in under `least` of the images are left out: their lift is a matter of a few images.
+    """
+    rows = {}
+    for name, group in measured.groupby("object", sort=True):
+        if len(group) / images >= least:
+            difference = bootstrap_interval(group["high"], group["area"], seed=seed)
+            lift = group["high"].mean() / group["area"].mean()
+            rows[name] = (len(group) / images, (group["covered"] >= 0.5).sum() / images, lift, *difference[1:])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["frequency", "overlap", "lift", "low", "high"])
+    return table.sort_values(["overlap", "lift"], ascending=False)
+
+
+# ------------------------------------------------------------------------------------------------ phrases in captions
+
+
+def captions_with(captions: Sequence[str], phrase: str) -> Mask:
+    """Which captions contain the phrase as whole words, in any case -> (N,) bool. ValueError for an empty phrase."""
+    if not phrase.strip():
+        raise ValueError("phrase is empty; expected at least one word")
+    pattern = re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE)
+    return np.array([bool(pattern.search(caption)) for caption in captions])
+
+
+def mine_detector(
+    features: np.ndarray, positive: ArrayLike, rounds: int = 4, seed: int = 0
+) -> tuple[LinearClassifier, list[int]]:
+    """A linear detector by hard-negative mining (paper, Section 4: concepts) -> (classifier, negatives a round).
+
+    features (N, K), positive (N,) bool. It starts from all positives and as many random negatives; each round adds the
+    negatives that the detector scores worst, those it gets wrong or within the margin, up to the number of positives,
+    and fits again; it stops when there are none. The classifier has two rows, 0 for without and 1 for with.
+    Raises ValueError if one of the two kinds is missing.
+    """
+    wanted = np.asarray(positive, bool)
+    if wanted.shape != (len(features),) or wanted.all() or not wanted.any():
+        raise ValueError(
+            f"positive has shape {wanted.shape}, {wanted.sum()} of them; expected ({len(features)},), both kinds"
+        )
+    rng = np.random.default_rng(seed)
+    count = int(wanted.sum())
+    used = wanted.copy()
+    used[rng.permutation(np.flatnonzero(~wanted))[:count]] = True
+    negatives = []
+    while True:
+        classifier = fit_linear(features[used], wanted[used].astype(np.int64), seed)
+        negatives.append(int((used & ~wanted).sum()))
+        score = classifier.decision(features)[:, 1]  # (N,)
+        hard = np.flatnonzero(~used & (score > -1))
+        if not len(hard) or len(negatives) == rounds:
+            return classifier, negatives
+        used[hard[np.argsort(-score[hard], kind="stable")[:count]]] = True
+
+
+# ------------------------------------------------------------------------------------------------ class-specific units
+
+
+class ReceptiveField(NamedTuple):
+    """The pixels that unit u of a row (or column) of units sees: offset + u * stride, and `size` of them."""
+
+    size: int
+    stride: int
+    offset: int  # of unit 0; below 0 where it sees padding
+
+
+def receptive_field(net: GAPNet, limit: int = 2048) -> ReceptiveField:
+    """Receptive field of the units of a network's last feature maps, square kernels taken for granted, by experiment.
+
+    A NaN in the input spreads to exactly the units that see it, through pooling, ReLU and zero weights alike: the field
+    ends where a growing poisoned margin reaches the unit, from either side, found by bisection on a float64 copy.
+    Raises ValueError if the field is larger than `limit` px (or is the whole image, as with squeeze-and-excitation).
+    """
+    backbone = copy.deepcopy(net.backbone).cpu().double().eval()
+    side = 64
+    while side <= limit:
+        with torch.no_grad():
+            unit = backbone(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape[-1] // 2
+            left, right = _seen_columns(backbone, side, unit)
+            next_left, next_right = _seen_columns(backbone, side, unit + 1)
+        if left > 0 and next_right < side:
+            stride = next_left - left
+            return ReceptiveField(right - left, stride, left - stride * unit)
+        side *= 2
+    raise ValueError(f"the receptive field is larger than {limit} px; expected a smaller one, or no global layer")
+
+
+def _seen_columns(backbone: nn.Module, side: int, unit: int) -> tuple[int, int]:
+    """First and last + 1 column of a side x side input that a column of units sees."""
+
+    def reaches(first: int, last: int) -> bool:
+        poisoned = torch.zeros(1, 3, side, side, dtype=torch.float64)
+        poisoned[..., first:last] = torch.nan
+        return bool(backbone(poisoned)[0, :, :, unit].isnan().any())
+
+    left = bisect_left(range(side), True, key=lambda x: reaches(0, x + 1))
+    return left, side - bisect_left(range(side), True, key=lambda x: reaches(side - x - 1, side))
+
+
+class UnitPeaks(NamedTuple):
+    """The strongest response of each of K units in each of N images."""
+
+    responses: np.ndarray  # (N, K) float32
+    places: np.ndarray  # (N, K, 2) int64, column and row of the feature map
+
+
+def find_peaks(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> UnitPeaks:
+    """One pass over a dataset: where every unit of the last feature maps responds most in each image's centre crop."""
+    device = pick_device()
+    net = net.to(device).eval()
+    responses, places = [], []
+    for _, images in iterate_batches(dataset, preset.squash, batch_size):
+        with torch.no_grad():
+            maps = net.features(normalize_images(centre_crop(images, preset.crop).to(device), preset))  # (B, K, h, w)
+        best, flat = maps.flatten(2).max(2)
+        responses.append(best.float().cpu().numpy())
+        places.append(torch.stack([flat % maps.shape[-1], flat // maps.shape[-1]], -1).cpu().numpy())
+    net.cpu()
+    return UnitPeaks(np.concatenate(responses), np.concatenate(places))
+
+
+def top_patches(
+    peaks: UnitPeaks, units: ArrayLike, n: int, field: ReceptiveField, sizes: np.ndarray, preset: Preset
+) -> tuple[np.ndarray, np.ndarray]:
+    """The n images where each of the units (U,) responds most, and the patch it sees there (paper, Section 5).
+
+    sizes (N, 2): the images'. Returns images (U, n) int64, strongest first, and boxes (U, n, 4) float64 in pixels of
+    the original images, the unit's receptive field at its peak, cut at the border of the crop that the network saw.
+    """
+    chosen = np.asarray(units, np.int64)
+    if not 0 < n <= len(peaks.responses):
+        raise ValueError(f"n is {n}; expected 1..{len(peaks.responses)}, the number of images")
+    images = np.argsort(-peaks.responses[:, chosen], axis=0, kind="stable")[:n].T  # (U, n)
+    corner = field.offset + field.stride * peaks.places[images, chosen[:, None]]  # (U, n, 2), pixels of the crop
+    corners = np.concatenate([corner, corner + field.size], -1).clip(0, preset.crop)
+    windows = crop_windows(sizes, preset)[images]  # (U, n, 4)
+    scale = (windows[..., 2:] - windows[..., :2]) / preset.crop
+    return images, corners * np.tile(scale, 2) + np.tile(windows[..., :2], 2)
+
+
+def rank_units(weight: ArrayLike, count: int) -> np.ndarray:
+    """The `count` units with the largest weight for each class, largest first: weight (C, K) -> (C, count) int64."""
+    values = np.asarray(weight)
+    if values.ndim != 2 or not 0 < count <= values.shape[1]:
+        raise ValueError(f"weight has shape {values.shape}, count is {count}; expected (C, K) and 1..K")
+    return np.argsort(-values, axis=1, kind="stable")[:, :count]
+
+
+def unit_auc(responses: np.ndarray, labels: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How well each class's units tell its images from the others -> (classes that occur (c,), mean area (c,)).
+
+    responses (N, K), labels (N,), units (C, count) as `rank_units` gives them. For each class and unit: the area under
+    the ROC curve of the unit's response, i.e. how often an image of the class excites it more than an image of another
+    (ties half); 0.5 is chance. Averaged over the class's units. Raises ValueError if all labels are one class.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise ValueError(f"labels hold {len(present)} class; expected at least two")
+    ranks = rankdata(responses, axis=0)  # (N, K), from 1
+    areas = []
+    for c in present:
+        own = labels == c
+        inside, outside = own.sum(), (~own).sum()
+        excess = ranks[own][:, units[c]].sum(0) - inside * (inside + 1) / 2
+        areas.append((excess / (inside * outside)).mean())
+    return present, np.array(areas)

@@ -1,0 +1,300 @@
+"""Generic transfer (paper, Section 4): pooled features of a whole dataset, a linear SVM on them, and its CAM.
+
+The SVM's weights, brought back to the scale of the raw features, take the place of the class weights `w_k^c`: the same
+equation then maps classes that the network was never trained for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.svm import LinearSVC
+from torch import nn
+
+from camlib import datasets
+from camlib.boxes import check_boxes
+from camlib.datasets import NO_BOXES, Dataset
+from camlib.evaluate import digest_weights, pick_device, run_sharded
+from camlib.models import GAPNet, Pool, build_model
+from camlib.results import digest
+from camlib.train import Recipe, obtain_network
+from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
+
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices to train on, indices to test on
+CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of C, for standardised features
+FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: so many folds of at most so many of the training images
+LIBLINEAR_LIMIT = 5e7  # images x features x classes: scikit-learn's solver takes them class by class, on one core
+
+
+def alexnet_fc7(weights: str | None = None) -> GAPNet:
+    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px."""
+    import torchvision
+
+    net = torchvision.models.alexnet(weights="IMAGENET1K_V1" if weights == "torchvision" else None)
+    layers = (net.features, net.avgpool, nn.Flatten(), *net.classifier[:6], nn.Unflatten(1, (4096, 1, 1)))
+    return GAPNet(nn.Sequential(*layers), net.classifier[6])
+
+
+def cut_class_maps(net: GAPNet) -> GAPNet:
+    """A SqueezeNet whose features are the 512 maps before its 1x1 class convolution, which becomes the linear layer.
+
+    As `build_model` gives it, its features are the 1,000 maps of the ImageNet classes, after their ReLU.
+    ValueError for another network.
+    """
+    conv = dict(net.backbone.named_modules()).get("classifier.1")
+    if not isinstance(conv, nn.Conv2d):
+        raise ValueError("the network does not end in class maps; expected a squeezenet of build_model")
+    fc = nn.Linear(conv.in_channels, conv.out_channels)
+    fc.load_state_dict({"weight": conv.weight[:, :, 0, 0], "bias": conv.bias})
+    return GAPNet(net.backbone.get_submodule("features"), fc, net.pool)
+
+
+def feature_network(
+    model: str, source: Dataset, train_options: dict[str, Any], *, weights: str, seed: int = 0, **options: Any
+) -> GAPNet:
+    """The network whose features are transferred, in eval mode: as `obtain_network`, whose arguments these are, and
+
+    - weights "random", drawn from the seed; torchvision's weights and files keep their 1,000 classes, whatever `source`;
+    - model "alexnet_fc7" (see there), and squeezenets with their 512 maps (see `cut_class_maps`).
+    """
+    if weights in ("train", "finetune"):
+        return obtain_network(model, source, train_options, weights=weights, seed=seed, **options)[0]
+    if model == "alexnet_fc7":
+        return alexnet_fc7(weights).eval()
+    place = {"random": None, "torchvision": "torchvision"}.get(weights, datasets.data_root() / weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_model(model, pool=options["pool"], weights=place)
+    return (cut_class_maps(net) if model.startswith("squeezenet") else net).eval()
+
+
+def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> NDArray[np.float32]:
+    """Pooled features F_k of every image's centre crop: (N, K) float32, in one batched pass.
+
+    Kept on disk, shard by shard, under a hash of the feature layers, the data and the preprocessing (not of the linear
+    layer, which they don't depend on). Raises what the dataset raises for a bad image, with its path.
+    """
+    device = pick_device()
+    net = net.to(device).eval()
+
+    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
+        pooled = []
+        with torch.no_grad():
+            for _, images in iterate_batches(dataset, preset.squash, batch_size, indices):
+                x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
+                pooled.append(net.pool_features(net.features(x)).float().cpu().numpy())  # (B, K)
+        return {"features": np.concatenate(pooled)}
+
+    key = digest(digest_weights(net.backbone), net.pool, dataset.fingerprint, asdict(preset))
+    arrays = run_sharded(f"features-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=4096)
+    net.cpu()
+    return arrays["features"]
+
+
+class LinearClassifier(NamedTuple):
+    """One-vs-rest scores of raw features; what was done to the features before the fit is folded in."""
+
+    weight: NDArray[np.float64]  # (C, K)
+    bias: NDArray[np.float64]  # (C,)
+    c: float  # the SVM's C, as chosen
+
+    def decision(self, features: NDArray) -> NDArray[np.float64]:
+        """Features (N, K) -> scores (N, C)."""
+        return features @ self.weight.T + self.bias
+
+    def predict(self, features: NDArray) -> NDArray[np.int64]:
+        """Features (N, K) -> the class with the highest score (N,)."""
+        return self.decision(features).argmax(1)
+
+
+def fit_linear(
+    features: NDArray, labels: NDArray, seed: int = 0, candidates: Sequence[float] = CANDIDATES
+) -> LinearClassifier:
+    """A linear SVM (one-vs-rest, L2, squared hinge: scikit-learn's LinearSVC) on standardised features.
+
+    features (N, K), labels (N,) int: classes 0..C-1, each present. C is the one of `candidates` with the best
+    accuracy in a cross-validation over these images (of equals the smallest). The scaling is folded into the result:
+    `features @ weight.T + bias` is the decision value. Two classes have two rows, one the negative of the other.
+
+    Beyond LIBLINEAR_LIMIT all classes are solved together by matrix products: the same minimum, in a fraction of the
+    time (SUN397). Raises ValueError for shapes that don't fit, NaN, one class only, an absent class, or classes too
+    small to choose C.
+    """
+    x, y = np.asarray(features), np.asarray(labels)
+    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"features {x.shape} and labels {y.shape} {y.dtype}; expected (N, K) and (N,) integers")
+    if not np.isfinite(x).all():
+        raise ValueError("features hold NaN or infinite values; expected finite ones")
+    if y.min() < 0 or (counts := np.bincount(y)).min() == 0 or len(counts) < 2:
+        raise ValueError(f"labels are {np.unique(y)[:20].tolist()}; expected at least two classes 0..C-1, each present")
+    if len(candidates) == 1:
+        return _fit_scaled(x, y, candidates[0], seed)
+    if counts.min() < 2:
+        raise ValueError(f"class {counts.argmin()} has 1 image; cross-validation needs at least 2")
+    some = np.arange(len(y))
+    if len(y) > FOLD_IMAGES and min(FOLD_IMAGES, len(y) - FOLD_IMAGES) >= 2 * len(counts):
+        some = train_test_split(some, train_size=FOLD_IMAGES, stratify=y, random_state=seed)[0]
+    folds = StratifiedKFold(min(FOLDS, counts.min(), np.bincount(y[some]).min()), shuffle=True, random_state=seed)
+    parts = [(some[fit], some[check]) for fit, check in folds.split(some, y[some])]
+    right = [
+        sum((_fit_scaled(x[fit], y[fit], c, seed).predict(x[check]) == y[check]).sum() for fit, check in parts)
+        for c in sorted(candidates)
+    ]
+    return _fit_scaled(x, y, sorted(candidates)[int(np.argmax(right))], seed)
+
+
+def _fit_scaled(x: NDArray, y: NDArray, c: float, seed: int) -> LinearClassifier:
+    mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    scale[scale <= 1e-7 * np.abs(mean)] = 1.0  # a constant feature
+    scale[scale == 0] = 1.0
+    classes = int(y.max()) + 1
+    if x.size * classes <= LIBLINEAR_LIMIT:
+        svm = LinearSVC(C=c, dual="auto", tol=1e-3, max_iter=20_000, random_state=seed).fit((x - mean) / scale, y)
+        weight, bias = svm.coef_, svm.intercept_
+        if classes == 2:
+            weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+    else:
+        weight, bias = _solve_together((x - mean.astype(x.dtype)) / scale.astype(x.dtype), y, c)
+    weight = weight / scale
+    return LinearClassifier(weight, bias - weight @ mean, c)
+
+
+def _solve_together(x: NDArray, y: NDArray, c: float, tolerance: float = 1e-3) -> tuple[NDArray, NDArray]:
+    """The same minimum as LinearSVC's, |w|^2 / 2 + c * sum(max(0, 1 - y f)^2), for every class at once -> (C, K), (C,).
+
+    The curvature of the loss is at most that of least squares, I + 2 c X'X, the same for all classes: its inverse
+    makes a gradient step that cannot overshoot; Nesterov's momentum, restarted where it points uphill, speeds it up.
+    """
+    device = pick_device()
+    data = torch.cat([torch.from_numpy(x).float(), torch.ones(len(x), 1)], 1).to(device)  # (N, K + 1)
+    sign = torch.full((len(x), int(y.max()) + 1), -1.0, device=device)  # (N, C)
+    sign[torch.arange(len(x)), torch.from_numpy(y)] = 1.0
+    curvature = torch.eye(data.shape[1], device=device).double() + 2 * c * (data.T @ data).double()
+    inverse = torch.linalg.inv(curvature).float()
+    w = ahead = torch.zeros(data.shape[1], sign.shape[1], device=device)  # (K + 1, C)
+    pace = 1.0
+    for _ in range(500):
+        gradient = ahead - 2 * c * (data.T @ ((1 - sign * (data @ ahead)).clamp_(min=0).mul_(sign)))
+        if gradient.norm() <= tolerance * ahead.norm():
+            break
+        new = ahead - inverse @ gradient
+        step, uphill = new - w, ((ahead - new) * (new - w)).sum() > 0
+        faster = (1 + (1 + 4 * pace**2) ** 0.5) / 2
+        w, ahead, pace = new, new + (pace - 1) / faster * step, 1.0 if uphill else faster
+    solution = ahead.double().cpu().numpy()
+    return solution[:-1].T, solution[-1]
+
+
+def with_classifier(net: GAPNet, classifier: LinearClassifier) -> GAPNet:
+    """The network with the classifier in the place of its linear layer: its maps are the classifier's.
+
+    The spatial mean of a map plus the bias is the decision value (average pooling). The feature layers are shared.
+    """
+    like = next(net.parameters())
+    classes, channels = classifier.weight.shape
+    fc = nn.Linear(channels, classes, dtype=like.dtype, device=like.device)
+    fc.load_state_dict({"weight": torch.from_numpy(classifier.weight), "bias": torch.from_numpy(classifier.bias)})
+    return GAPNet(net.backbone, fc, net.pool).eval()
+
+
+def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tuple[Dataset, list[Split]]:
+    """A dataset's images, each once, and the splits of its protocol (paper, Section 4), as indices into them.
+
+    Random draws where the protocol says so (synthetic-*, caltech101, caltech256, scene15, event8), with `per_class` and
+    `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none where there is
+    one split only (sun-attribute: see `attribute_precision`); else the one official pair. Other options: `datasets.load`.
+    """
+    entry = datasets.REGISTRY[name]
+    if entry.splits == ("all",):
+        return datasets.load(name, split="all", **options), []
+    if "per_class" in entry.defaults or name.startswith("synthetic"):
+        options = {"per_class": 30, "test_per_class": None} | entry.defaults | options
+        counts = (options.pop("per_class"), options.pop("test_per_class"))
+        images = datasets.load(name, split="all" if entry.defaults else "val", **options)
+        return images, [datasets.random_split(images.labels, *counts, seed=seed + d) for d in range(draws)]
+    partitions: list[dict[str, Any]] = [{"partition": d + 1} for d in range(draws)] if name == "sun397" else [{}]
+    parts = [datasets.load(name, split=s, **options, **p) for p in partitions for s in entry.splits]
+    fields = ("ids", "labels", "boxes", "sizes", "files")
+    joined: dict[str, Any] = {field: [value for part in parts for value in getattr(part, field)] for field in fields}
+    row = {image: i for i, image in enumerate(dict.fromkeys(joined["ids"]))}
+    first = np.unique([row[i] for i in joined["ids"]], return_index=True)[1]  # partitions share images
+    excluded = np.concatenate([part.excluded for part in parts])
+    images = replace(parts[0], split="-".join(entry.splits), extras={}, excluded=excluded, **joined).subset(first)
+    indices = [np.array([row[i] for i in part.ids]) for part in parts]
+    return images, list(zip(indices[::2], indices[1::2], strict=True))
+
+
+class Transfer(NamedTuple):
+    """What linear classifiers on one kind of features did, over D splits of N images."""
+
+    accuracies: NDArray[np.float64]  # (D,) % of each split's test images
+    outcomes: NDArray[np.float64]  # (N',) one a tested image; their mean is the mean accuracy, in %: for the bootstrap
+    classifiers: list[LinearClassifier]  # D
+
+
+def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split], seed: int = 0) -> Transfer:
+    """Fit on each split's training part, test on the other. features (N, K), labels (N,)."""
+    tested, right = np.zeros(len(labels)), np.zeros(len(labels))
+    accuracies, classifiers = [], []
+    for train, test in splits:
+        classifiers.append(fit_linear(features[train], labels[train], seed))
+        correct = classifiers[-1].predict(features[test]) == labels[test]
+        accuracies.append(100 * correct.mean())
+        tested[test] += 1
+        right[test] += correct
+    mean, used = np.mean(accuracies), tested > 0
+    # An image that several draws test counts as often: the residuals of a ratio, around its value.
+    outcomes = mean + (100 * right - mean * tested)[used] / tested[used].mean()
+    return Transfer(np.array(accuracies), outcomes, classifiers)
+
+
+def attribute_precision(features: NDArray, votes: NDArray, per_class: int = 150, seed: int = 0) -> NDArray[np.float64]:
+    """Average precision of each attribute (SUN Attribute), one classifier an attribute: (A,) fractions.
+
+    features (N, K), votes (N, A), shares in 0..1: from 2/3 on positive, 0 negative, in between not used. `per_class` of
+    each train (half the positives, if they are fewer); the other positives and as many negatives test.
+    """
+    precision = []
+    for a, share in enumerate(np.asarray(votes).T):
+        rng = np.random.default_rng([seed, a])
+        yes, no = rng.permutation(np.flatnonzero(share > 0.6)), rng.permutation(np.flatnonzero(share == 0))
+        n = min(per_class, len(yes) // 2)
+        if n < 2 or len(no) <= n:
+            raise ValueError(f"attribute {a} has {len(yes)} positive and {len(no)} negative images; too few to split")
+        train, test = np.concatenate([no[:n], yes[:n]]), np.concatenate([no[n : len(yes)], yes[n:]])
+        scores = fit_linear(features[train], np.repeat([0, 1], n), seed).decision(features[test])[:, 1]
+        precision.append(average_precision_score(share[test] > 0.6, scores))
+    return np.array(precision)
+
+
+@dataclass
+class _Cropped(Dataset):
+    original: Dataset | None = None
+
+    def __getitem__(self, i: int) -> Image.Image:
+        return self.original[self.extras["row"][i]].crop(self.extras["crop"][i].tolist())  # type: ignore[index]
+
+
+def crop_images(dataset: Dataset, boxes: NDArray) -> Dataset:
+    """Each image cut to its box (N, 4), of the original pixels, rounded outwards and kept inside: a dataset of crops.
+
+    Labels and ids stay, true boxes don't come along. Raises ValueError for boxes of another shape, or not finite.
+    """
+    given = check_boxes(boxes, "boxes")
+    if given.shape != (len(dataset), 4):
+        raise ValueError(f"boxes have shape {given.shape}; expected ({len(dataset)}, 4)")
+    low = np.floor(given[:, :2]).clip(0, dataset.sizes - 1)
+    high = np.maximum(np.ceil(given[:, 2:]).clip(0, dataset.sizes), low + 1)
+    crops = np.concatenate([low, high], 1).astype(np.int64)
+    return _Cropped(
+        f"{dataset.name}-crop-{digest(dataset.fingerprint, crops.tolist())}", dataset.split, dataset.ids,
+        dataset.labels, dataset.classes, dataset.class_names, [NO_BOXES] * len(dataset), crops[:, 2:] - crops[:, :2],
+        f"{dataset.source}, cropped", dataset.synthetic, dataset.excluded,
+        {"row": np.arange(len(dataset)), "crop": crops}, original=dataset,
+    )  # fmt: skip

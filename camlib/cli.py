@@ -18,7 +18,7 @@ from camlib.results import PROJECT_ROOT, format_measured, read_results, write_as
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
-RICHEST_FIRST = ("full", "tiny", "samples", "mini")
+RICHEST_FIRST = ("full", "released", "tiny", "samples", "mini")
 # Notebook parameters that name data; a profile can run a notebook only if all it names is there.
 DATA_PARAMETERS = ("dataset", "datasets")
 
@@ -82,12 +82,21 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
 
 def missing_data(overrides: dict[str, Any]) -> list[str]:
     """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
+    networks = overrides.get("networks", [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]])
+    trains = any(network[3] in ("train", "finetune") for network in networks)
     named = [overrides[key] for key in DATA_PARAMETERS if key in overrides]
     names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
-    missing = [datasets.describe_missing(name) for name in names if not datasets.is_available(name)]
-    weights = overrides.get("weights", "train")
-    if weights not in ("train", "finetune", "torchvision") and not (datasets.data_root() / weights).is_file():
-        missing.append(f"weights: missing: {weights}\n  goes into: {datasets.data_root()}")
+    missing = [datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains)]
+    for _, model, _, weights, *_ in networks:
+        if weights not in ("train", "finetune", "torchvision"):
+            from camlib.train import find_weights  # imports torch: only where a profile names a file
+
+            try:
+                path = find_weights(model, weights)
+                if path is not None and not path.is_file():
+                    missing.append(f"weights: missing: {weights}\n  goes into: {datasets.data_root()}")
+            except FileNotFoundError as error:
+                missing.append(str(error))
     return missing
 
 
@@ -124,8 +133,15 @@ def plan(profile: str) -> None:
 
 @app.command()
 def data() -> None:
-    """Say which datasets are there, and for the others what is missing, where it goes and how to get it."""
+    """Say which datasets and released weights are there; of the others what is missing and how to get it."""
     typer.echo(f"data folder: {datasets.data_root()}\n")
+    from camlib import caffe
+
+    for name in caffe.RELEASED:
+        try:
+            typer.echo(f"released weights of {name}: {caffe.find_released(name, datasets.data_root())}\n")
+        except FileNotFoundError as error:
+            typer.echo(f"{error}\n")
     for name in datasets.REGISTRY:
         typer.echo(f"{name}: there\n" if datasets.is_available(name) else f"{datasets.describe_missing(name)}\n")
 

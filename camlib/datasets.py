@@ -15,11 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from camlib.synthetic import Scenes
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NO_BOXES = np.zeros((0, 4))
@@ -257,12 +260,18 @@ def _folder_dataset(
 # Each is called with name, split, root, the places that its registry entry needs, then the options.
 
 
-def _read_synthetic(name: str, split: str, root: Path, n: int | None = None, seed: int = 0, size: int = 64) -> Dataset:
+@functools.lru_cache(maxsize=4)
+def _draw(variant: str, n: int, seed: int, size: int) -> "Scenes":
+    """Pictures drawn once a process: several networks of a notebook ask for the same."""
     from camlib.synthetic import draw
 
+    return draw(variant, n, seed=seed, size=size)
+
+
+def _read_synthetic(name: str, split: str, root: Path, n: int | None = None, seed: int = 0, size: int = 64) -> Dataset:
     n = (3000 if split == "train" else 1000) if n is None else n
     drawn_from = 3 * seed + ("train", "val", "test").index(split)  # no two (seed, split) share a picture
-    scenes = draw(name.removeprefix("synthetic-"), n, seed=drawn_from, size=size)
+    scenes = _draw(name.removeprefix("synthetic-"), n, drawn_from, size)
     names = list(scenes.class_names)
     # a variant's constants become tuples: lists are of single images
     extras = {k: tuple(v) if isinstance(v, list) and len(v) != n else v for k, v in scenes.extras.items()}
@@ -662,15 +671,23 @@ def _registered(name: str) -> Entry:
     return REGISTRY[name]
 
 
-def is_available(name: str, root: str | Path | None = None) -> bool:
-    """Whether the files that a dataset needs are there (they are not read). ValueError for an unknown name."""
-    return all(_find(_folder(root), *places) for places in _registered(name).needs)
+def _missing(name: str, root: str | Path | None, train: bool) -> list[str]:
+    needs = _registered(name).needs + ((ILSVRC_TRAIN,) if train and name == "ilsvrc2012" else ())
+    return [" or ".join(places) for places in needs if not _find(_folder(root), *places)]
 
 
-def describe_missing(name: str, root: str | Path | None = None) -> str:
+def is_available(name: str, root: str | Path | None = None, train: bool = False) -> bool:
+    """Whether the files that a dataset needs are there (they are not read). ValueError for an unknown name.
+
+    train: also those of a training split that lies apart (ILSVRC).
+    """
+    return not _missing(name, root, train)
+
+
+def describe_missing(name: str, root: str | Path | None = None, train: bool = False) -> str:
     """What of a dataset is missing, where it goes, how to get it and on what terms."""
     entry = _registered(name)
-    missing = [" or ".join(places) for places in entry.needs if not _find(_folder(root), *places)]
+    missing = _missing(name, root, train)
     return (
         f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n  goes into: {_folder(root)}\n"
         f"  get it: {entry.get}\n  terms: {entry.terms}\n  layout: data/README.md"

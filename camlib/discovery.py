@@ -7,7 +7,8 @@ import copy
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,6 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from torch import nn
 
 from camlib.boxes import above_threshold, check_boxes, check_map
 from camlib.datasets import Dataset
@@ -23,11 +23,10 @@ from camlib.evaluate import pick_device
 from camlib.features import LinearClassifier, fit_linear
 from camlib.metrics import bootstrap_interval
 from camlib.models import GAPNet
+from camlib.results import measured
 from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
 
 Mask = NDArray[np.bool_]
-
-# ------------------------------------------------------------------------------------------------ maps against regions
 
 
 def box_mask(boxes: ArrayLike, size: Sequence[int] | np.ndarray) -> Mask:
@@ -104,23 +103,38 @@ def high_overlap(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) ->
     return both / np.count_nonzero(high), both / np.count_nonzero(region)
 
 
-def rank_groups(values: ArrayLike, labels: ArrayLike, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Mean of values (N,) in each group that labels (N,) name, the largest first, with 95 % bootstrap intervals.
+def share_value(name: str, shares: ArrayLike, model: str = "", seed: int = 0) -> dict[str, Any]:
+    """Mean of fractions (N,), one an image, with its bootstrap interval, in %, as a results file keeps it."""
+    mean, low, high = (100 * v for v in bootstrap_interval(shares, seed=seed))
+    return measured(name, mean, n=len(np.asarray(shares)), interval=(low, high), model=model)
+
+
+def rank_groups(values: ArrayLike, labels: np.ndarray, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Mean of values (N,) in each group of labels (N,), the largest first, with 95 % bootstrap intervals.
 
     Columns: name, n, estimate, low, high, in the unit of the values. Raises ValueError if lengths differ.
     """
-    numbers, groups = np.asarray(values, np.float64), np.asarray(labels)
-    if numbers.shape != groups.shape or numbers.ndim != 1:
-        raise ValueError(f"values {numbers.shape} and labels {groups.shape} do not fit: expected (N,) twice")
-    rows = []
-    for group in np.unique(groups):
-        members = numbers[groups == group]
-        rows.append((names[group], len(members), *bootstrap_interval(members, seed=seed)))
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != labels.shape:
+        raise ValueError(f"values {numbers.shape} and labels {labels.shape} do not fit: expected (N,) twice")
+    groups = {k: numbers[labels == k] for k in np.unique(labels)}
+    rows = [(names[k], len(members), *bootstrap_interval(members, seed=seed)) for k, members in groups.items()]
     table = pd.DataFrame(rows, columns=["name", "n", "estimate", "low", "high"])
     return table.sort_values("estimate", ascending=False, ignore_index=True)
 
 
-# ------------------------------------------------------------------------------------------------ objects in scenes
+def keep_classes(dataset: Dataset, least: int) -> Dataset:
+    """The images of classes with at least `least` of them, relabelled 0..C-1; SUN2012's folders of no scene go too.
+
+    Raises ValueError if no class has so many.
+    """
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    kept = [k for k, c in enumerate(dataset.classes) if counts[k] >= least and c not in ("m/misc", "o/outliers")]
+    if not kept:
+        raise ValueError(f"{dataset.name}: no class has {least} images; the largest has {counts.max()}")
+    part = dataset.subset(np.isin(dataset.labels, kept))
+    classes, names = ([every[k] for k in kept] for every in (dataset.classes, dataset.class_names))
+    return replace(part, labels=np.searchsorted(kept, part.labels), classes=classes, class_names=names)
 
 
 def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
@@ -164,10 +178,10 @@ def measure_objects(
     return pd.DataFrame(rows, columns=["image", "object", "area", "high", "covered"])
 
 
-def rank_objects(measured: pd.DataFrame, images: int, least: float = 0.1, seed: int = 0) -> pd.DataFrame:
+def rank_objects(overlaps: pd.DataFrame, images: int, least: float = 0.1, seed: int = 0) -> pd.DataFrame:
     """The objects of one scene: how often they are there, how often a map covers them, and the lift; by overlap.
 
-    measured: rows of `measure_objects` of this scene's images, of which there are `images`. Index: the object. Columns:
+    overlaps: rows of `measure_objects` of this scene's images, of which there are `images`. Index: the object. Columns:
     frequency, share of the images that hold it;
     overlap, share of the images where at least half of its pixels are high (the paper counts how often objects overlap
       with high regions, and leaves open what counts as overlap);
@@ -177,16 +191,13 @@ def rank_objects(measured: pd.DataFrame, images: int, least: float = 0.1, seed: 
     Objects in under `least` of the images are left out: their lift is a matter of a few images.
     """
     rows = {}
-    for name, group in measured.groupby("object", sort=True):
+    for name, group in overlaps.groupby("object", sort=True):
         if len(group) / images >= least:
             difference = bootstrap_interval(group["high"], group["area"], seed=seed)
             lift = group["high"].mean() / group["area"].mean()
             rows[name] = (len(group) / images, (group["covered"] >= 0.5).sum() / images, lift, *difference[1:])
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["frequency", "overlap", "lift", "low", "high"])
     return table.sort_values(["overlap", "lift"], ascending=False)
-
-
-# ------------------------------------------------------------------------------------------------ phrases in captions
 
 
 def captions_with(captions: Sequence[str], phrase: str) -> Mask:
@@ -227,9 +238,6 @@ def mine_detector(
         used[hard[np.argsort(-score[hard], kind="stable")[:count]]] = True
 
 
-# ------------------------------------------------------------------------------------------------ class-specific units
-
-
 class ReceptiveField(NamedTuple):
     """The pixels that unit u of a row (or column) of units sees: offset + u * stride, and `size` of them."""
 
@@ -242,33 +250,32 @@ def receptive_field(net: GAPNet, limit: int = 2048) -> ReceptiveField:
     """Receptive field of the units of a network's last feature maps, square kernels taken for granted, by experiment.
 
     A NaN in the input spreads to exactly the units that see it, through pooling, ReLU and zero weights alike: the field
-    ends where a growing poisoned margin reaches the unit, from either side, found by bisection on a float64 copy.
+    ends where a growing poisoned margin reaches the unit, from either side, found by bisection. In float64: the fast
+    algorithms for float32 (Winograd) would carry a NaN to neighbours that a convolution does not reach.
     Raises ValueError if the field is larger than `limit` px (or is the whole image, as with squeeze-and-excitation).
     """
     backbone = copy.deepcopy(net.backbone).cpu().double().eval()
-    side = 64
-    while side <= limit:
-        with torch.no_grad():
-            unit = backbone(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape[-1] // 2
-            left, right = _seen_columns(backbone, side, unit)
-            next_left, next_right = _seen_columns(backbone, side, unit + 1)
-        if left > 0 and next_right < side:
-            stride = next_left - left
-            return ReceptiveField(right - left, stride, left - stride * unit)
-        side *= 2
-    raise ValueError(f"the receptive field is larger than {limit} px; expected a smaller one, or no global layer")
 
-
-def _seen_columns(backbone: nn.Module, side: int, unit: int) -> tuple[int, int]:
-    """First and last + 1 column of a side x side input that a column of units sees."""
-
-    def reaches(first: int, last: int) -> bool:
+    def reaches(side: int, unit: int, first: int, last: int) -> bool:
         poisoned = torch.zeros(1, 3, side, side, dtype=torch.float64)
         poisoned[..., first:last] = torch.nan
         return bool(backbone(poisoned)[0, :, :, unit].isnan().any())
 
-    left = bisect_left(range(side), True, key=lambda x: reaches(0, x + 1))
-    return left, side - bisect_left(range(side), True, key=lambda x: reaches(side - x - 1, side))
+    def find_left(side: int, unit: int) -> int:
+        return bisect_left(range(side), True, key=lambda x: reaches(side, unit, 0, x + 1))
+
+    side = 64
+    with torch.no_grad():
+        while side <= limit:
+            units = backbone(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape[-1]
+            unit = units // 2
+            if units > 2 and not reaches(side, unit, 0, 1) and not reaches(side, unit, side - 1, side):
+                left = find_left(side, unit)
+                right = side - bisect_left(range(side), True, key=lambda x: reaches(side, unit, side - x - 1, side))
+                stride = find_left(side, unit + 1) - left
+                return ReceptiveField(right - left, stride, left - stride * unit)
+            side *= 2
+    raise ValueError(f"the receptive field is larger than {limit} px; expected a smaller one, or no global layer")
 
 
 class UnitPeaks(NamedTuple):

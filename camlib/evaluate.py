@@ -307,6 +307,30 @@ def error_values(
     return values
 
 
+def guess_five(found: ReleasedLocalization) -> tuple[np.ndarray, np.ndarray]:
+    """The heuristic of Table 3's 37.1 % row: loose and tight box of the two best classes, the loose one of the third.
+
+    -> classes (N, 5), boxes (N, 5, 4). Raises ValueError if fewer than three classes were kept.
+    """
+    if found.classes.shape[1] < 3:
+        raise ValueError(f"{found.classes.shape[1]} classes were kept an image; the five guesses take three")
+    order = [0, 0, 1, 1, 2]
+    boxes = np.where(np.array([0, 1, 0, 1, 0])[:, None] == 1, found.tight[:, order], found.loose[:, order])
+    return found.classes[:, order], boxes
+
+
+def predict_released_maps(
+    net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, merge: Literal["abs_sum", "mean"] = "abs_sum"
+) -> list[np.ndarray]:
+    """For figures: the 8-bit maps (H, W) of the released protocol, of each image's best class by ten crops."""
+    few = dataset.subset(indices)
+    maps = []
+    for batch, images in iterate_batches(few, preset.squash, 8):
+        merged = predict_ten_crop(net, normalize_images(images, preset), preset.crop, 1, merge)[1].numpy()[:, 0]
+        maps += [to_8_bit(m, (int(w), int(h))) for m, (w, h) in zip(merged, few.sizes[batch], strict=True)]
+    return maps
+
+
 def fit_centre_fraction(dataset: Dataset) -> float:
     """Side of the centre box, as a fraction of the image's, that is right for most of these images."""
     fractions = np.arange(0.2, 1.001, 0.05)

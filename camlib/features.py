@@ -21,9 +21,9 @@ from camlib import datasets
 from camlib.boxes import check_boxes
 from camlib.datasets import NO_BOXES, Dataset
 from camlib.evaluate import digest_weights, pick_device, run_sharded
-from camlib.models import GAPNet, Pool, build_model
+from camlib.models import GAPNet, build_model
 from camlib.results import digest
-from camlib.train import Recipe, obtain_network
+from camlib.train import obtain_network
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices to train on, indices to test on
@@ -60,7 +60,7 @@ def feature_network(
 ) -> GAPNet:
     """The network whose features are transferred, in eval mode: as `obtain_network`, whose arguments these are, and
 
-    - weights "random", drawn from the seed; torchvision's weights and files keep their 1,000 classes, whatever `source`;
+    - weights "random", drawn from the seed (torchvision's and files keep their 1,000 classes, whatever `source` has);
     - model "alexnet_fc7" (see there), and squeezenets with their 512 maps (see `cut_class_maps`).
     """
     if weights in ("train", "finetune"):
@@ -207,8 +207,8 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
     """A dataset's images, each once, and the splits of its protocol (paper, Section 4), as indices into them.
 
     Random draws where the protocol says so (synthetic-*, caltech101, caltech256, scene15, event8), with `per_class` and
-    `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none where there is
-    one split only (sun-attribute: see `attribute_precision`); else the one official pair. Other options: `datasets.load`.
+    `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none for
+    sun-attribute (see `attribute_precision`); else the one official pair. Other options go to `datasets.load`.
     """
     entry = datasets.REGISTRY[name]
     if entry.splits == ("all",):

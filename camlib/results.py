@@ -13,7 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlib.paper import Number, format_number
+import numpy as np
+
+from camlib.paper import Number, format_number, lookup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,16 +89,18 @@ def measured(
         "unit": unit,
         "n": int(n),
         "interval": None if interval is None else [float(interval[0]), float(interval[1])],
-        "paper": None
-        if paper is None
-        else {
-            "text": format_number(paper),
-            "value": paper.value,
-            "table": paper.table,
-            "row": paper.row,
-            "column": paper.column,
-        },
+        "paper": None if paper is None else _as_cited(paper),
     }
+
+
+def _as_cited(number: Number) -> dict[str, Any]:
+    where = {"table": number.table, "row": number.row, "column": number.column}
+    return {"text": format_number(number), "value": number.value, **where}
+
+
+def cite(table: str, row: str, column: str) -> dict[str, Any]:
+    """A published number as a measured value's "paper" keeps it."""
+    return _as_cited(lookup(table, row, column))
 
 
 def format_measured(value: dict[str, Any], decimals: int = 1) -> str:
@@ -124,7 +128,7 @@ def results_table(values: Sequence[dict[str, Any]], synthetic: bool) -> "pd.Data
         }
         for v in values
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).set_index("what")
 
 
 def write_results(
@@ -182,6 +186,48 @@ def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is not a whole results file: {error!r}") from error
         records.append(record)
     return records
+
+
+def write_submission(path: str | Path, classes: np.ndarray, boxes: np.ndarray, devkit_ids: Sequence[int]) -> None:
+    """Write guesses in the ILSVRC devkit's format: a line an image, five times `label xmin ymin xmax ymax`.
+
+    classes (N, 5) int, as sorted-wnid indices; boxes (N, 5, 4) half-open, so xmax and ymax lose 1 (the devkit counts
+    inclusive pixels); devkit_ids (C,): the ILSVRC2012_ID of each class, see `datasets.wnid_to_devkit_id`.
+    """
+    if classes.ndim != 2 or boxes.shape != (*classes.shape, 4):
+        raise ValueError(f"classes {classes.shape} and boxes {boxes.shape} do not fit: expected (N, 5), (N, 5, 4)")
+    labels = np.asarray(devkit_ids)[classes]  # (N, 5)
+    inclusive = boxes - [0, 0, 1, 1]
+    with write_aside(Path(path)) as aside, open(aside, "w", encoding="ascii") as file:
+        for ids, corners in zip(labels, inclusive, strict=True):
+            file.write(
+                " ".join(
+                    f"{i} {a:.10g} {b:.10g} {c:.10g} {d:.10g}" for i, (a, b, c, d) in zip(ids, corners, strict=True)
+                )
+            )
+            file.write("\n")
+
+
+def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Read what `write_submission` writes -> classes (N, k), boxes (N, k, 4) half-open.
+
+    Raises ValueError naming file and line for a line that is not k times five numbers, or an ID that is no class.
+    """
+    class_of = {number: index for index, number in enumerate(devkit_ids)}
+    rows = []
+    for n, line in enumerate(Path(path).read_text(encoding="ascii").splitlines(), 1):
+        try:
+            row = np.array(line.split(), dtype=np.float64).reshape(-1, 5)
+            row[:, 0] = [class_of[int(number)] for number in row[:, 0]]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path}, line {n}: expected `label xmin ymin xmax ymax`, repeated ({error!r})") from error
+        if rows and row.shape != rows[0].shape:
+            raise ValueError(f"{path}, line {n}: {len(row)} guesses, {len(rows[0])} in the lines before")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} is empty; expected a line an image")
+    guesses = np.stack(rows)  # (N, k, 5)
+    return guesses[:, :, 0].astype(np.int64), guesses[:, :, 1:] + [0, 0, 1, 1]
 
 
 def describe_dataset(dataset: Any) -> dict[str, Any]:

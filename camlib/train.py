@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from camlib import datasets
+from camlib.caffe import find_released, load_released
 from camlib.datasets import Dataset
 from camlib.models import GAPNet, Pool, build_model
 from camlib.results import checkpoint_dir, digest, file_sha256, write_aside
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, random_crop_mirror
+
+with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from accelerate import Accelerator
 
 CHECKPOINT_EVERY_S = 300.0  # at most this much work is lost to a kill, however long an epoch is
 TRAINING_VERSION = 1  # raise it when the same settings would train another network
@@ -139,14 +144,28 @@ def obtain_network(
 
     images: what it will be measured on; its classes are the network's. weights: "train" trains on the training split of
     the same dataset, loaded with `train_options`, from random weights, "finetune" from torchvision's classification
-    weights as the paper does; "torchvision" or a file (relative to the data folder) is loaded as it is.
+    weights as the paper does; "torchvision", "released" (the authors' caffemodel, in the data folder) or a file
+    (relative to the data folder) is loaded as it is. Raises ValueError where a loaded network has other classes.
     """
     if weights in ("train", "finetune"):
         train = datasets.load(images.name, split="train", **train_options)
         start = "torchvision" if weights == "finetune" else None
         return train_model(name, train, images, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
-    source = weights if weights == "torchvision" else datasets.data_root() / weights
-    return build_model(name, len(images.classes), pool, source).eval(), []
+    path = find_weights(name, weights)
+    if weights == "released":
+        net = load_released(path, name)  # type: ignore[arg-type]
+        if net.fc.out_features != len(images.classes):
+            raise ValueError(f"{path} has {net.fc.out_features} classes, {images.name} {len(images.classes)}")
+        return net, []
+    return build_model(name, len(images.classes), pool, path or "torchvision").eval(), []
+
+
+def find_weights(name: str, weights: str) -> Path | None:
+    """The file behind a notebook's `weights`; None where there is none ("train", "finetune", "torchvision")."""
+    if weights in ("train", "finetune", "torchvision"):
+        return None
+    root = datasets.data_root()
+    return find_released(name, root) if weights == "released" else root / weights
 
 
 def _train(

@@ -37,6 +37,7 @@ PRESETS = {
     "caffe224": Preset(256, 224, caffe=True),  # released GoogLeNet-GAP and VGG16-GAP
     "caffe227": Preset(256, 227, caffe=True),  # released AlexNet*-GAP
     "small": Preset(64, 64),  # embedded data and Tiny-ImageNet, whole
+    "small_crops": Preset(72, 64),  # the same for ten crops: 64 of 72 px is what 224 is of 256
 }
 
 

@@ -58,7 +58,7 @@ def test_chromium_opens_the_pages_with_the_network_off_and_requests_nothing():
             broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).length")
             assert broken == 0, path.name
             if path.stem != "index":
-                cell = page.locator(".jp-CodeCell > .jp-Cell-inputWrapper").first
+                cell = page.locator(".code_cell > .input").first
                 assert not cell.is_visible(), f"{path.name}: code is not folded"
                 page.get_by_role("button").click()
                 assert cell.is_visible(), f"{path.name}: the button does not unfold the code"

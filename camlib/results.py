@@ -214,7 +214,7 @@ def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.nda
     Raises ValueError naming file and line for a line that is not k times five numbers, or an ID that is no class.
     """
     class_of = {number: index for index, number in enumerate(devkit_ids)}
-    rows = []
+    rows: list[np.ndarray] = []
     for n, line in enumerate(Path(path).read_text(encoding="ascii").splitlines(), 1):
         try:
             row = np.array(line.split(), dtype=np.float64).reshape(-1, 5)

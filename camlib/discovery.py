@@ -6,7 +6,7 @@ Maps are raw (H, W); a map counts by its positive part, and one without any coun
 import copy
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from camlib.boxes import above_threshold, check_boxes, check_map
 from camlib.datasets import Dataset
 from camlib.evaluate import pick_device
 from camlib.features import LinearClassifier, fit_linear
-from camlib.metrics import bootstrap_interval
+from camlib.metrics import Comparison, bootstrap_interval, compare
 from camlib.models import GAPNet
 from camlib.results import measured
 from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
@@ -53,60 +53,91 @@ def _checked(heatmap: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.float64], 
 
 
 class RegionShare(NamedTuple):
-    """How much of a map lies in a region, as fractions."""
+    """How a map lies on a region, as fractions."""
 
-    mass: float  # of the map's positive part
-    peak: float  # 1 if its maximum does, 0 if not, between them where several pixels share the maximum
+    mass: float  # share of the map's positive part that is inside
+    peak: float  # 1 if its maximum is inside, 0 if not, between them where several pixels share the maximum
+    precision: float  # share of the high pixels, those above a fraction of the maximum, that are inside
+    recall: float  # share of the region's pixels that are high; NaN for an empty region
 
 
-def region_share(heatmap: ArrayLike, mask: ArrayLike) -> RegionShare:
-    """Share of the mass and of the peak of a map (H, W) inside a region (H, W) bool.
+def region_share(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) -> RegionShare:
+    """How a map (H, W) lies on a region (H, W) bool; `threshold` as in `largest_component_box`.
 
-    A constant or nowhere positive map holds no evidence: it gives the region's share of the area, twice.
-    Raises ValueError for a bad map or a mask of another shape or dtype.
+    A constant or nowhere positive map holds no evidence: mass, peak, precision are the region's share of the area.
+    Raises ValueError for a bad map or threshold, or a mask of another shape or dtype.
     """
     values, region = _checked(heatmap, mask)
+    high = above_threshold(values, threshold).astype(bool)
+    both, inside = np.count_nonzero(high & region), np.count_nonzero(region)
+    precision, recall = both / np.count_nonzero(high), both / inside if inside else np.nan
     if values.max() <= 0:
-        return RegionShare(float(region.mean()), float(region.mean()))
+        return RegionShare(inside / region.size, inside / region.size, precision, recall)
     mass = values.clip(0)
-    return RegionShare(float(mass[region].sum() / mass.sum()), float(region[values == values.max()].mean()))
+    peak = region[values == values.max()].mean()
+    return RegionShare(float(mass[region].sum() / mass.sum()), float(peak), precision, recall)
 
 
-def measure_regions(heatmaps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> pd.DataFrame:
-    """`region_share` of each map in its region, beside what two blind maps would have: a row an image, fractions.
+def measure_regions(heatmaps: Iterable[ArrayLike], masks: Iterable[ArrayLike], threshold: float = 0.2) -> pd.DataFrame:
+    """`region_share` of each map in its region: a row an image, columns mass, peak, precision, recall.
 
-    Columns: mass, peak; area (mass and peak of a uniform map); centre mass, centre peak (of `centre_map`).
     Both may be generators. Raises ValueError if one is longer, or naming the image that is at fault.
     """
     rows = []
     for i, (heatmap, mask) in enumerate(zip(heatmaps, masks, strict=True)):
         try:
-            mass, peak = region_share(heatmap, mask)
+            rows.append(region_share(heatmap, mask, threshold))
         except ValueError as error:
             raise ValueError(f"image {i}: {error}") from None
-        region = np.asarray(mask)
-        blind = region_share(centre_map(*region.shape), region)
-        rows.append((mass, peak, region.mean(), *blind))
-    return pd.DataFrame(rows, columns=["mass", "peak", "area", "centre mass", "centre peak"])
+    return pd.DataFrame(rows, columns=RegionShare._fields)
 
 
-def high_overlap(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) -> tuple[float, float]:
-    """Precision and recall of the pixels above `threshold` of the map's maximum against a region (H, W) bool.
+def measure_runs(runs: Sequence[Iterable[ArrayLike]], masks: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
+    """`measure_regions` of the true run's maps (the first), of two blind maps, and the mean over the shuffled runs."""
+    true, *shuffled = [measure_regions(maps, masks) for maps in runs]
+    tables = {"SVM's map": true, "uniform map": measure_regions((np.ones(m.shape) for m in masks), masks)}
+    tables["centre map"] = measure_regions((centre_map(*m.shape) for m in masks), masks)
+    return tables | ({"shuffled labels": sum(shuffled[1:], shuffled[0]) / len(shuffled)} if shuffled else {})
 
-    Raises ValueError as `region_share`, for a threshold outside [0, 1), or for an empty region (recall has no value).
+
+def compare_runs(
+    where: str, tables: dict[str, pd.DataFrame], measures: Sequence[str], seed: int = 0
+) -> tuple[list[dict[str, Any]], dict[str, Comparison]]:
+    """What a results file keeps of `measure_runs`, and what paired intervals say of the first against the others.
+
+    -> a value for each measure and map, in %; {"peak on the object, against the centre map": Comparison}, its verdict
+    "more", "less" or "no difference seen".
     """
-    _, region = _checked(heatmap, mask)
-    if not region.any():
-        raise ValueError("the region is empty; expected at least one pixel to find")
-    high = above_threshold(heatmap, threshold).astype(bool)
-    both = np.count_nonzero(high & region)
-    return both / np.count_nonzero(high), both / np.count_nonzero(region)
+    values, verdicts = [], {}
+    for what in measures:
+        for label, table in tables.items():
+            values.append(share_value(f"{what} {where}", table[what], label, seed))
+        true, *others = tables
+        pairs = [(true, other) for other in others]
+        if "shuffled labels" in tables:
+            pairs.append(("shuffled labels", "centre map"))
+        for one, other in pairs:
+            found = compare(tables[one][what], tables[other][what], seed)
+            word = {"better": "more", "worse": "less"}.get(found.verdict, found.verdict)
+            verdicts[f"{what} {where}, {one} against {other}"] = found._replace(verdict=word)
+    return values, verdicts
 
 
 def share_value(name: str, shares: ArrayLike, model: str = "", seed: int = 0) -> dict[str, Any]:
     """Mean of fractions (N,), one an image, with its bootstrap interval, in %, as a results file keeps it."""
     mean, low, high = (100 * v for v in bootstrap_interval(shares, seed=seed))
     return measured(name, mean, n=len(np.asarray(shares)), interval=(low, high), model=model)
+
+
+def fit_shuffled(
+    fit: Callable[..., LinearClassifier], features: np.ndarray, labels: np.ndarray, shuffles: int, seed: int = 0
+) -> list[LinearClassifier]:
+    """fit(features, labels, seed=seed) with the true labels, then with so many shuffles of them: a claim's control."""
+    orders = [
+        np.arange(len(labels)),
+        *(np.random.default_rng([seed, s]).permutation(len(labels)) for s in range(shuffles)),
+    ]
+    return [fit(features, labels[order], seed=seed) for order in orders]
 
 
 def rank_groups(values: ArrayLike, labels: np.ndarray, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -200,6 +231,14 @@ def rank_objects(overlaps: pd.DataFrame, images: int, least: float = 0.1, seed: 
     return table.sort_values(["overlap", "lift"], ascending=False)
 
 
+def rank_scenes(
+    overlaps: pd.DataFrame, labels: np.ndarray, names: Sequence[str], seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """`rank_objects` of each scene: labels (N,) of the images that `measure_objects` saw, names of the classes."""
+    own = {names[k]: np.flatnonzero(labels == k) for k in np.unique(labels)}
+    return {k: rank_objects(overlaps[overlaps["image"].isin(i)], len(i), seed=seed) for k, i in own.items()}
+
+
 def captions_with(captions: Sequence[str], phrase: str) -> Mask:
     """Which captions contain the phrase as whole words, in any case -> (N,) bool. ValueError for an empty phrase."""
     if not phrase.strip():
@@ -208,34 +247,25 @@ def captions_with(captions: Sequence[str], phrase: str) -> Mask:
     return np.array([bool(pattern.search(caption)) for caption in captions])
 
 
-def mine_detector(
-    features: np.ndarray, positive: ArrayLike, rounds: int = 4, seed: int = 0
-) -> tuple[LinearClassifier, list[int]]:
-    """A linear detector by hard-negative mining (paper, Section 4: concepts) -> (classifier, negatives a round).
+def mine_detector(features: np.ndarray, positive: ArrayLike, seed: int = 0, rounds: int = 4) -> LinearClassifier:
+    """A linear detector by hard-negative mining (paper, Section 4: concepts): row 1 of the classifier is "with".
 
     features (N, K), positive (N,) bool. It starts from all positives and as many random negatives; each round adds the
     negatives that the detector scores worst, those it gets wrong or within the margin, up to the number of positives,
-    and fits again; it stops when there are none. The classifier has two rows, 0 for without and 1 for with.
-    Raises ValueError if one of the two kinds is missing.
+    and fits again; it stops when there are none. Raises ValueError if one of the two kinds is missing.
     """
     wanted = np.asarray(positive, bool)
-    if wanted.shape != (len(features),) or wanted.all() or not wanted.any():
-        raise ValueError(
-            f"positive has shape {wanted.shape}, {wanted.sum()} of them; expected ({len(features)},), both kinds"
-        )
-    rng = np.random.default_rng(seed)
     count = int(wanted.sum())
+    if wanted.shape != (len(features),) or count in (0, len(wanted)):
+        raise ValueError(f"positive has shape {wanted.shape}, {count} of them; expected ({len(features)},), both kinds")
     used = wanted.copy()
-    used[rng.permutation(np.flatnonzero(~wanted))[:count]] = True
-    negatives = []
-    while True:
+    used[np.random.default_rng(seed).permutation(np.flatnonzero(~wanted))[:count]] = True
+    for _ in range(rounds):
         classifier = fit_linear(features[used], wanted[used].astype(np.int64), seed)
-        negatives.append(int((used & ~wanted).sum()))
         score = classifier.decision(features)[:, 1]  # (N,)
         hard = np.flatnonzero(~used & (score > -1))
-        if not len(hard) or len(negatives) == rounds:
-            return classifier, negatives
         used[hard[np.argsort(-score[hard], kind="stable")[:count]]] = True
+    return classifier
 
 
 class ReceptiveField(NamedTuple):

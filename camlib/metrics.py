@@ -326,6 +326,13 @@ class Comparison(NamedTuple):
     low: float
     high: float
 
+    def describe(self) -> str:
+        """ "better by 3.1 points [1.0, 5.2]", and so on."""
+        if self.verdict == "no difference seen":
+            return f"no difference seen, {self.difference:+.1f} points [{self.low:+.1f}, {self.high:+.1f}]"
+        low, high = sorted((abs(self.low), abs(self.high)))
+        return f"{self.verdict} by {abs(self.difference):.1f} points [{low:.1f}, {high:.1f}]"
+
 
 def compare(right: ArrayLike, other: ArrayLike, seed: int = 0) -> Comparison:
     """Which of two methods is right more often on the same images: vectors (N,) of right or wrong, paired."""

@@ -1,7 +1,5 @@
 """Shares, ranks, receptive fields and patches against hand-made maps, hand-counted scenes and planted images."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -38,8 +36,8 @@ def dataset_of(images: np.ndarray, labels: list[int], **given) -> Dataset:
 def test_share_of_a_hand_made_map():
     heatmap = np.array([[4.0, -9.0, 0.0], [3.0, 1.0, 0.0]])
     mask = np.array([[True, True, False], [False, True, False]])
-    assert d.region_share(heatmap, mask) == (5 / 8, 1.0)  # the negative pixel counts as nothing
-    assert d.region_share(heatmap, ~mask) == (3 / 8, 0.0)
+    assert d.region_share(heatmap, mask)[:2] == (5 / 8, 1.0)  # the negative pixel counts as nothing
+    assert d.region_share(heatmap, ~mask)[:2] == (3 / 8, 0.0)
 
 
 def test_pixels_that_share_the_maximum_share_the_peak():
@@ -51,7 +49,7 @@ def test_pixels_that_share_the_maximum_share_the_peak():
 def test_a_map_without_evidence_gives_the_share_of_the_area(value):
     mask = np.zeros((4, 5), bool)
     mask[1:3, 0:3] = True  # 6 of 20
-    assert d.region_share(np.full((4, 5), value), mask) == pytest.approx((0.3, 0.3))
+    assert d.region_share(np.full((4, 5), value), mask) == pytest.approx((0.3, 0.3, 0.3, 1.0))
 
 
 @given(maps_and_masks)
@@ -60,7 +58,8 @@ def test_a_region_and_its_complement_share_the_map(pair):
     inside, outside = d.region_share(heatmap, mask), d.region_share(heatmap, ~mask)
     assert inside.mass + outside.mass == pytest.approx(1)
     assert inside.peak + outside.peak == pytest.approx(1)
-    assert d.region_share(2.5 * heatmap, mask) == pytest.approx(inside)
+    assert d.region_share(2.5 * heatmap, mask) == pytest.approx(inside, nan_ok=True)
+    assert d.region_share(heatmap[:, ::-1], mask[:, ::-1]) == pytest.approx(inside, nan_ok=True)
 
 
 def test_box_mask_counts_pixel_centres_and_joins_boxes():
@@ -69,19 +68,32 @@ def test_box_mask_counts_pixel_centres_and_joins_boxes():
     assert not d.box_mask(np.zeros((0, 4)), (5, 3)).any()
 
 
-def test_measured_beside_blind_maps():
-    person = d.box_mask(np.array([[0, 0, 10, 20]]), (20, 20))  # the left half
-    guitar = np.zeros((20, 20))
-    guitar[5, 15] = 3.0
-    table = d.measure_regions([guitar, -guitar], [~person, ~person])
-    assert table["mass"].tolist() == [1.0, 0.5]
-    assert table["area"].tolist() == [0.5, 0.5]
-    np.testing.assert_allclose(table[["centre mass", "centre peak"]], 0.5)  # symmetric
-    middle = d.box_mask(np.array([[5, 5, 15, 15]]), (20, 20))
-    wide = d.measure_regions([guitar], [middle]).loc[0]
-    # within one deviation of the centre on either side: 0.683 of a Gaussian of which +-2 deviations are there
-    assert wide["centre mass"] == pytest.approx((0.6827 / 0.9545) ** 2, abs=0.01)
-    assert wide["centre peak"] == 1
+def test_runs_beside_blind_maps():
+    """A person in the left half; the true map peaks in the other, the shuffled ones in either."""
+    outside = [~d.box_mask(np.array([[0, 0, 10, 20]]), (20, 20))] * 3
+    left, right = np.zeros((2, 20, 20))
+    left[5, 4] = right[5, 15] = 3.0
+    tables = d.measure_runs([[right, right, right], [left, left, right], [left, right, right]], outside)
+    assert {name: table["peak"].tolist() for name, table in tables.items()} == {
+        "SVM's map": [1, 1, 1], "uniform map": [0.5, 0.5, 0.5], "centre map": [0.5, 0.5, 0.5],
+        "shuffled labels": [0, 0.5, 1],
+    }  # fmt: skip
+    values, verdicts = d.compare_runs("outside", tables, ["peak"])
+    assert [(v["name"], v["model"], v["value"], v["n"]) for v in values[:2]] == [
+        ("peak outside", "SVM's map", 100, 3), ("peak outside", "uniform map", 50, 3),
+    ]  # fmt: skip
+    against = verdicts["peak outside, SVM's map against uniform map"]
+    assert against == ("more", 50, 50, 50)
+    assert verdicts["peak outside, shuffled labels against centre map"].verdict == "no difference seen"
+
+
+def test_centre_map_is_a_gaussian():
+    middle = d.box_mask(np.array([[5, 10, 15, 30]]), (20, 40))
+    share = d.region_share(d.centre_map(40, 20), middle)
+    # within one deviation of the centre on either side, of a hill that is cut at two
+    assert share.mass == pytest.approx((0.6827 / 0.9545) ** 2, abs=0.01)
+    assert share.peak == 1
+    assert d.centre_map(3, 5).argmax() == 7
 
 
 def test_refusals_name_the_image_or_the_argument():
@@ -94,27 +106,28 @@ def test_refusals_name_the_image_or_the_argument():
         d.measure_regions([good * np.nan], [mask])
     with pytest.raises(ValueError, match="shorter"):
         d.measure_regions([good, good], [mask])
-    with pytest.raises(ValueError, match="region is empty"):
-        d.high_overlap(good, ~mask)
-    with pytest.raises(ValueError, match="threshold is 1"):
-        d.high_overlap(good, mask, threshold=1)
+    with pytest.raises(ValueError, match="image 0: threshold is 1"):
+        d.measure_regions([good], [mask], threshold=1)
 
 
 def test_precision_and_recall_of_high_pixels():
     heatmap = np.array([[10.0, 3.0, 2.0, 0.0]])  # 2.0 is not strictly above 20 % of 10
     mask = np.array([[False, True, True, True]])
-    assert d.high_overlap(heatmap, mask) == (1 / 2, 1 / 3)
-    assert d.high_overlap(-heatmap - 1, mask) == (3 / 4, 1.0)  # no evidence: the whole image
+    assert d.region_share(heatmap, mask)[2:] == (1 / 2, 1 / 3)
+    assert d.region_share(-heatmap - 1, mask)[2:] == (3 / 4, 1.0)  # no evidence: the whole image
+    empty = d.region_share(heatmap, np.zeros((1, 4), bool))
+    assert empty[:3] == (0, 0, 0)
+    assert np.isnan(empty.recall)
 
 
 def test_groups_are_ranked():
-    table = d.rank_groups([0.1, 0.9, 0.3, 0.7, 0.5], [2, 0, 2, 0, 1], ["bike", "cup", "guitar"])
+    table = d.rank_groups([0.1, 0.9, 0.3, 0.7, 0.5], np.array([2, 0, 2, 0, 1]), ["bike", "cup", "guitar"])
     assert table["name"].tolist() == ["bike", "cup", "guitar"]
     assert table["n"].tolist() == [2, 1, 2]
     np.testing.assert_allclose(table["estimate"], [0.8, 0.5, 0.2])
     assert ((table["low"] <= table["estimate"]) & (table["estimate"] <= table["high"])).all()
     with pytest.raises(ValueError, match="do not fit"):
-        d.rank_groups([0.1, 0.2], [0], ["bike"])
+        d.rank_groups([0.1, 0.2], np.array([0]), ["bike"])
 
 
 # ------------------------------------------------------------------------------------------------ objects in scenes
@@ -135,6 +148,11 @@ def test_lift_on_hand_counted_scenes():
     np.testing.assert_allclose(table["overlap"], [0.5, 0.0])  # covered by 1 and 1/2; the wall by at most 1/8
     assert table.loc["stove", "low"] > 0 > table.loc["wall", "high"]
     assert d.rank_objects(measured, images=4, least=0.6).index.tolist() == ["wall"]
+    scenes = d.rank_scenes(measured, np.array([1, 0, 0, 1]), ["office", "kitchen"])
+    assert scenes["kitchen"].loc["stove"].to_dict() == pytest.approx(
+        {"frequency": 0.5, "overlap": 0.5, "lift": 5, "low": 0.8, "high": 0.8}
+    )
+    assert scenes["office"].loc["stove", "lift"] == pytest.approx(2.5)
 
 
 def test_a_map_that_does_not_look_has_lift_one():
@@ -188,16 +206,33 @@ def test_mining_brings_in_the_near_misses():
     wanted = np.arange(len(features)) < 60
 
     def false_alarms(rounds: int) -> int:
-        classifier, _ = d.mine_detector(features, wanted, rounds)
+        classifier = d.mine_detector(features, wanted, rounds=rounds)
         return int(classifier.predict(features[60:]).sum())
 
     assert false_alarms(1) > 10
     assert false_alarms(4) == 0
-    counts = d.mine_detector(features, wanted, 4)[1]
-    assert counts[0] == 60
-    assert all(a < b <= 1530 for a, b in itertools.pairwise(counts))
     with pytest.raises(ValueError, match=r"60 of them; expected \(60,\), both kinds"):
         d.mine_detector(features[:60], wanted[:60])
+
+
+def test_shuffled_fits_see_the_same_labels_in_another_order():
+    seen = []
+    d.fit_shuffled(
+        lambda x, y, seed: seen.append((x.tolist(), y.tolist(), seed)), np.eye(9), np.arange(9) // 3, 2, seed=5
+    )
+    assert [y == [0, 0, 0, 1, 1, 1, 2, 2, 2] for _, y, _ in seen] == [True, False, False]
+    assert seen[1][1] != seen[2][1]
+    assert all(sorted(y) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and x == np.eye(9).tolist() and s == 5 for x, y, s in seen)
+
+
+def test_classes_with_few_images_go():
+    rooms = dataset_of(np.zeros((7, 4, 4, 3), np.uint8), [2, 0, 2, 1, 2, 0, 3])
+    kept = d.keep_classes(rooms, 2)
+    assert kept.classes == ["class 0", "class 2"]
+    assert kept.ids == ["0", "1", "2", "4", "5"]
+    assert kept.labels.tolist() == [1, 0, 1, 1, 0]
+    with pytest.raises(ValueError, match="planted: no class has 4 images; the largest has 3"):
+        d.keep_classes(rooms, 4)
 
 
 # ------------------------------------------------------------------------------------------------ class-specific units

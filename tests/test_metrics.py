@@ -380,3 +380,31 @@ def test_intervals_refuse_bad_input() -> None:
         bootstrap_interval([1.0], [np.nan])
     with pytest.raises(ValueError, match="level is 95"):
         bootstrap_interval([0, 1], level=95)
+
+
+def test_comparisons_say_what_their_interval_allows():
+    right, wrong = np.ones(50, bool), np.zeros(50, bool)
+    mixed = np.arange(50) % 2 == 0
+    assert metrics.compare(right, wrong).describe() == "better by 100.0 points [100.0, 100.0]"
+    assert metrics.compare(mixed, right).verdict == "worse"
+    assert metrics.compare(mixed, ~mixed).describe().startswith("no difference seen, +0.0 points [-")
+
+
+def test_seed_comparison_pairs_seeds_and_images():
+    rng = np.random.default_rng(0)
+    hard = rng.random(400) < 0.5  # the same images are hard for both
+    first = 100.0 * np.stack([hard ^ (rng.random(400) < 0.02) for _ in range(3)])
+    second = 100.0 * np.stack([(hard | (rng.random(400) < 0.10)) for _ in range(3)])
+    row = metrics.compare_seeds(first, second)
+    assert row.difference == pytest.approx((first - second).mean())
+    assert row.seed_differences == pytest.approx((first - second).mean(1))
+    low, high = row.interval
+    assert low < row.difference < high < 0
+    assert high - low < (row.intervals[0][1] - row.intervals[0][0]) / 2  # pairing takes the images' own spread out
+    sentence = row.sentence("top-1 localization error", "GAP", "GMP")
+    assert sentence.startswith("Top-1 localization error: GAP better by")
+    assert "3 of 3 seeds" in sentence
+    assert "GAP worse by" in metrics.compare_seeds(second, first).sentence("error", "GAP", "GMP")
+    assert "no difference seen" in metrics.compare_seeds(first, first).sentence("error", "GAP", "GMP")
+    with pytest.raises(ValueError, match=r"same .seeds, images."):
+        metrics.compare_seeds(first, second[:2])

@@ -105,17 +105,14 @@ def compare_runs(
 ) -> tuple[list[dict[str, Any]], dict[str, Comparison]]:
     """What a results file keeps of `measure_runs`, and what paired intervals say of the first against the others.
 
-    -> a value for each measure and map, in %; {"peak on the object, against the centre map": Comparison}, its verdict
-    "more", "less" or "no difference seen".
+    -> a value for each measure and map, in %; {"peak on the object, SVM's map against centre map": Comparison}, whose
+    verdict is "more", "less" or "no difference seen".
     """
     values, verdicts = [], {}
     for what in measures:
-        for label, table in tables.items():
-            values.append(share_value(f"{what} {where}", table[what], label, seed))
-        true, *others = tables
-        pairs = [(true, other) for other in others]
-        if "shuffled labels" in tables:
-            pairs.append(("shuffled labels", "centre map"))
+        values += [share_value(f"{what} {where}", table[what], label, seed) for label, table in tables.items()]
+        pairs = [("SVM's map", other) for other in tables if other != "SVM's map"]
+        pairs += [("shuffled labels", "centre map")] if "shuffled labels" in tables else []
         for one, other in pairs:
             found = compare(tables[one][what], tables[other][what], seed)
             word = {"better": "more", "worse": "less"}.get(found.verdict, found.verdict)
@@ -133,11 +130,8 @@ def fit_shuffled(
     fit: Callable[..., LinearClassifier], features: np.ndarray, labels: np.ndarray, shuffles: int, seed: int = 0
 ) -> list[LinearClassifier]:
     """fit(features, labels, seed=seed) with the true labels, then with so many shuffles of them: a claim's control."""
-    orders = [
-        np.arange(len(labels)),
-        *(np.random.default_rng([seed, s]).permutation(len(labels)) for s in range(shuffles)),
-    ]
-    return [fit(features, labels[order], seed=seed) for order in orders]
+    shuffled = [np.random.default_rng([seed, s]).permutation(labels) for s in range(shuffles)]
+    return [fit(features, given, seed=seed) for given in (labels, *shuffled)]
 
 
 def rank_groups(values: ArrayLike, labels: np.ndarray, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -231,10 +225,8 @@ def rank_objects(overlaps: pd.DataFrame, images: int, least: float = 0.1, seed: 
     return table.sort_values(["overlap", "lift"], ascending=False)
 
 
-def rank_scenes(
-    overlaps: pd.DataFrame, labels: np.ndarray, names: Sequence[str], seed: int = 0
-) -> dict[str, pd.DataFrame]:
-    """`rank_objects` of each scene: labels (N,) of the images that `measure_objects` saw, names of the classes."""
+def rank_scenes(overlaps: pd.DataFrame, labels: np.ndarray, names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """{scene: its table of `rank_objects`}; labels (N,): of the images that `measure_objects` saw."""
     own = {names[k]: np.flatnonzero(labels == k) for k in np.unique(labels)}
     return {k: rank_objects(overlaps[overlaps["image"].isin(i)], len(i), seed=seed) for k, i in own.items()}
 
@@ -264,6 +256,8 @@ def mine_detector(features: np.ndarray, positive: ArrayLike, seed: int = 0, roun
         classifier = fit_linear(features[used], wanted[used].astype(np.int64), seed)
         score = classifier.decision(features)[:, 1]  # (N,)
         hard = np.flatnonzero(~used & (score > -1))
+        if not len(hard):
+            break
         used[hard[np.argsort(-score[hard], kind="stable")[:count]]] = True
     return classifier
 
@@ -286,24 +280,22 @@ def receptive_field(net: GAPNet, limit: int = 2048) -> ReceptiveField:
     """
     backbone = copy.deepcopy(net.backbone).cpu().double().eval()
 
-    def reaches(side: int, unit: int, first: int, last: int) -> bool:
+    def reaches(unit: int, first: int, last: int) -> bool:
         poisoned = torch.zeros(1, 3, side, side, dtype=torch.float64)
         poisoned[..., first:last] = torch.nan
         return bool(backbone(poisoned)[0, :, :, unit].isnan().any())
 
-    def find_left(side: int, unit: int) -> int:
-        return bisect_left(range(side), True, key=lambda x: reaches(side, unit, 0, x + 1))
-
     side = 64
     with torch.no_grad():
         while side <= limit:
-            units = backbone(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape[-1]
-            unit = units // 2
-            if units > 2 and not reaches(side, unit, 0, 1) and not reaches(side, unit, side - 1, side):
-                left = find_left(side, unit)
-                right = side - bisect_left(range(side), True, key=lambda x: reaches(side, unit, side - x - 1, side))
-                stride = find_left(side, unit + 1) - left
-                return ReceptiveField(right - left, stride, left - stride * unit)
+            unit = backbone(torch.zeros(1, 3, side, side, dtype=torch.float64)).shape[-1] // 2
+            if unit > 1 and not reaches(unit, 0, 1) and not reaches(unit, side - 1, side):
+                left, next_left = (
+                    bisect_left(range(side), True, key=lambda x, u=u: reaches(u, 0, x + 1))  # type: ignore[misc]
+                    for u in (unit, unit + 1)
+                )
+                right = side - bisect_left(range(side), True, key=lambda x: reaches(unit, side - x - 1, side))
+                return ReceptiveField(right - left, next_left - left, left - (next_left - left) * unit)
             side *= 2
     raise ValueError(f"the receptive field is larger than {limit} px; expected a smaller one, or no global layer")
 

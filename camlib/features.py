@@ -246,8 +246,8 @@ def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split],
         classifiers.append(fit_linear(features[train], labels[train], seed))
         correct = classifiers[-1].predict(features[test]) == labels[test]
         accuracies.append(100 * correct.mean())
-        tested[test] += 1
-        right[test] += correct
+        tested[test] += 1 / len(test)
+        right[test] += correct / len(test)
     mean, used = np.mean(accuracies), tested > 0
     # An image that several draws test counts as often: the residuals of a ratio, around its value.
     outcomes = mean + (100 * right - mean * tested)[used] / tested[used].mean()

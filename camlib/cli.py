@@ -20,7 +20,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 RICHEST_FIRST = ("full", "released", "tiny", "samples", "mini")
 # Notebook parameters that name data; a profile can run a notebook only if all it names is there.
-DATA_PARAMETERS = ("dataset", "datasets")
+DATA_PARAMETERS = ("dataset", "datasets", "trained_on")
+NO_FILE = ("", "random", "train", "finetune", "torchvision")  # values of `weights` that name no file
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
@@ -82,13 +83,14 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
 
 def missing_data(overrides: dict[str, Any]) -> list[str]:
     """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
-    networks = overrides.get("networks", [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]])
+    single = [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]]
+    networks = overrides.get("networks") or overrides.get("rows") or single
     trains = any(network[3] in ("train", "finetune") for network in networks)
     named = [overrides[key] for key in DATA_PARAMETERS if key in overrides]
     names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
     missing = [datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains)]
     for _, model, _, weights, *_ in networks:
-        if weights not in ("train", "finetune", "torchvision"):
+        if weights not in NO_FILE:
             from camlib.train import find_weights  # imports torch: only where a profile names a file
 
             try:

@@ -42,11 +42,11 @@ def planned(project, profile):
 def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch, capsys):
     cli.plan("auto")
     assert planned(project, "auto").startswith("# profile: mini")
-    monkeypatch.setattr(datasets, "is_available", lambda name, root=None: name != "ilsvrc2012")
+    monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name != "ilsvrc2012")
     cli.plan("auto")
     assert planned(project, "auto").startswith("# profile: tiny")
     assert yaml.safe_load(planned(project, "auto"))["dataset"] == "tiny-imagenet-200"
-    monkeypatch.setattr(datasets, "is_available", lambda name, root=None: True)
+    monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: True)
     cli.plan("auto")
     assert planned(project, "auto").startswith("# profile: full")
     assert "01_x: profile full" in capsys.readouterr().out

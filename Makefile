@@ -19,7 +19,7 @@ endif
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab reproduce report test references lint data bench clean test-opencv4
+.PHONY: help setup lab reproduce planned report test references lint data bench clean test-opencv4
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
 	@$(CAMLIB) plan $(PROFILE)
-	@$(MAKE) --no-print-directory report PROFILE=$(PROFILE)
+	@$(MAKE) --no-print-directory planned PROFILE=$(PROFILE)
 	@echo "report: $(OUT)/index.html"
 
 # What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
@@ -48,7 +48,9 @@ SUMMARY := $(OUT)/09_summary
 EXPERIMENTS := $(filter-out $(SUMMARY),$(PLANNED))
 LIBRARY := $(wildcard camlib/*.py)
 
-report: $(OUT)/index.html
+planned: $(OUT)/index.html
+
+report: reproduce ## the same as reproduce
 
 $(PLANNED:=.ipynb): $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/%.params.yml $(LIBRARY) requirements.lock
 	$(CAMLIB) run $< --out $(OUT) --params $(OUT)/$*.params.yml

@@ -129,8 +129,11 @@ def plan(profile: str) -> None:
             with write_aside(path) as aside:
                 aside.write_text(text)
     for path in folder.glob("*.params.yml"):
-        if path.name.removesuffix(".params.yml") not in chosen:
-            path.unlink()
+        name = path.name.removesuffix(".params.yml")
+        if name not in chosen:  # no longer part of this report: nothing of it may stay in the index
+            for suffix in ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png"):
+                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+            (folder / "index.html").unlink(missing_ok=True)
 
 
 @app.command()

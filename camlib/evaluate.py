@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -63,7 +64,9 @@ def run_sharded(
     compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
     Returns the named arrays of all images, (n, ...).
     """
-    folder = cache_dir() / "shards" / f"{label}-{key}"
+    # What was computed by other code is not taken for what this code computes.
+    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    folder = cache_dir() / "shards" / f"{label}-{digest(key, torch.__version__, cv2.__version__, *code)}"
     parts = []
     for start in tqdm(range(0, n, shard), label, disable=n <= shard):
         path = folder / f"{start:08d}.npz"
@@ -160,7 +163,8 @@ def iterate_maps(
 ) -> Iterator[np.ndarray]:
     """The raw map of one class an image, by default the true class's: yields (H, W) float32, one image after another.
 
-    Each is resized to its place in the original image; outside the centre crop it is 0. classes (N,) int.
+    Each is resized to its place in the original image; outside the centre crop it is its minimum or 0, the lower.
+    classes (N,) int.
     """
     device = pick_device()
     net = net.to(device).eval()
@@ -171,8 +175,10 @@ def iterate_maps(
         maps = net.predict_with_cam(x, classes=asked[batch])[2][:, 0].float().cpu().numpy()  # (B, h, w)
         for heatmap, i in zip(maps, batch, strict=True):
             (width, height), (x0, y0, x1, y1) = dataset.sizes[i], windows[i]
-            canvas = np.zeros((height, width), np.float32)
-            canvas[y0:y1, x0:x1] = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+            # Outside the crop nothing was seen: no evidence, and never more than the map's own background.
+            canvas = np.full((height, width), min(0.0, float(resized.min())), np.float32)
+            canvas[y0:y1, x0:x1] = resized
             yield canvas
     net.cpu()
 
@@ -333,6 +339,7 @@ def predict_released_maps(
 
 def fit_centre_fraction(dataset: Dataset) -> float:
     """Side of the centre box, as a fraction of the image's, that is right for most of these images."""
+    dataset = dataset.subset(~dataset.excluded)
     fractions = np.arange(0.2, 1.001, 0.05)
     right = [correct_boxes(centre_box(dataset.sizes, f), dataset.boxes).mean() for f in fractions]
     return float(fractions[int(np.argmax(right))])

@@ -242,6 +242,7 @@ def _train(
         with write_aside(folder / "training.json") as aside:  # written last: its presence says that training is done
             aside.write_text(json.dumps({"settings": settings, "history": history}, indent=1))
         last.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()  # the other processes read what the main one has just written
 
 
 def _training_batches(

@@ -6,7 +6,7 @@ Maps are raw (H, W); a map counts by its positive part, and one without any coun
 import copy
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ from scipy.stats import rankdata
 
 from camlib.boxes import above_threshold, check_boxes, check_map
 from camlib.datasets import Dataset
-from camlib.evaluate import pick_device
-from camlib.features import LinearClassifier, fit_linear
+from camlib.evaluate import iterate_maps, pick_device
+from camlib.features import LinearClassifier, fit_linear, with_classifier
 from camlib.metrics import Comparison, bootstrap_interval, compare
 from camlib.models import GAPNet
 from camlib.results import measured
@@ -78,45 +78,86 @@ def region_share(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) ->
     return RegionShare(float(mass[region].sum() / mass.sum()), float(peak), precision, recall)
 
 
-def measure_regions(heatmaps: Iterable[ArrayLike], masks: Iterable[ArrayLike], threshold: float = 0.2) -> pd.DataFrame:
-    """`region_share` of each map in its region: a row an image, columns mass, peak, precision, recall.
+class Runs(NamedTuple):
+    """How the maps of a pipeline lie on one kind of region, beside maps that know less."""
 
-    Both may be generators. Raises ValueError if one is longer, or naming the image that is at fault.
+    tables: dict[str, pd.DataFrame]  # whose map -> a row an image, columns mass, peak, precision, recall
+    control: tuple[pd.DataFrame, pd.DataFrame]  # shuffled labels, own and another class: a row a shuffle and class
+
+
+def iterate_runs(
+    net: GAPNet,
+    svms: Sequence[LinearClassifier],
+    dataset: Dataset,
+    preset: Preset,
+    classes: np.ndarray,
+    others: np.ndarray,
+) -> Iterator[np.ndarray]:
+    """Maps of two classes an image, `classes` (N,) and `others` (N,), by each of R classifiers, in one forward pass.
+
+    Yields (R, 2, H, W) float32, raw, one image after another.
     """
-    rows = []
-    for i, (heatmap, mask) in enumerate(zip(heatmaps, masks, strict=True)):
+    weight, bias = np.concatenate([svm.weight for svm in svms]), np.concatenate([svm.bias for svm in svms])
+    looker = with_classifier(net, LinearClassifier(weight, bias, svms[0].c))
+    first = np.cumsum([0] + [len(svm.bias) for svm in svms[:-1]])  # (R,)
+    asked = np.stack([classes, others], 1)[:, None] + first[:, None]  # (N, R, 2)
+    for maps in iterate_maps(looker, dataset, preset, asked.reshape(len(dataset), -1)):
+        yield maps.reshape(len(svms), 2, *maps.shape[1:])
+
+
+def measure_runs(
+    maps: Iterable[np.ndarray], regions: Mapping[str, Iterable[ArrayLike]], classes: np.ndarray
+) -> dict[str, Runs]:
+    """`region_share` in each kind of region of what `iterate_runs` yields (the first run's labels are the true ones).
+
+    regions: name -> N masks (H, W) bool, which may come from a generator; classes (N,): those whose maps came first.
+    Beside the maps of the true run stand that run's maps of other classes, two blind maps, and the mean over the
+    shuffled runs. The control are the shuffled runs' two classes, which nothing tells apart: averaged over the images
+    of a class, for these share one classifier's luck.
+    Raises ValueError naming the image whose map or mask is at fault, or if there are more of one than of the other.
+    """
+    kept = []
+    for i, (found, masks) in enumerate(zip(maps, zip(*regions.values(), strict=True), strict=True)):
+        flat = found.reshape(-1, *found.shape[2:])  # (2 R, H, W)
+        candidates = [*flat, np.ones(flat.shape[1:]), centre_map(*flat.shape[1:])]
         try:
-            rows.append(region_share(heatmap, mask, threshold))
+            kept.append([[region_share(heatmap, mask) for heatmap in candidates] for mask in masks])
         except ValueError as error:
             raise ValueError(f"image {i}: {error}") from None
-    return pd.DataFrame(rows, columns=RegionShare._fields)
-
-
-def measure_runs(runs: Sequence[Iterable[ArrayLike]], masks: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
-    """`measure_regions` of the true run's maps (the first), of two blind maps, and the mean over the shuffled runs."""
-    true, *shuffled = [measure_regions(maps, masks) for maps in runs]
-    tables = {"SVM's map": true, "uniform map": measure_regions((np.ones(m.shape) for m in masks), masks)}
-    tables["centre map"] = measure_regions((centre_map(*m.shape) for m in masks), masks)
-    return tables | ({"shuffled labels": sum(shuffled[1:], shuffled[0]) / len(shuffled)} if shuffled else {})
+    if len(kept) != len(classes):
+        raise ValueError(f"{len(kept)} images have maps, but there are {len(classes)} classes; expected one an image")
+    shares = np.array(kept).transpose(1, 2, 0, 3)  # (regions, 2 R + 2, N, 4)
+    runs = {}
+    for name, region in zip(regions, shares, strict=True):
+        own, other = region[:-2:2], region[1:-2:2]  # (R, N, 4)
+        labelled = {"SVM's map": own[0], "another class's map": other[0], "uniform map": region[-2]}
+        labelled |= {"centre map": region[-1], "shuffled labels": own[1:].mean(0)}
+        means = [[run[classes == k].mean(0) for run in half[1:] for k in np.unique(classes)] for half in (own, other)]
+        tables = {label: pd.DataFrame(table, columns=RegionShare._fields) for label, table in labelled.items()}
+        control = tuple(pd.DataFrame(group, columns=RegionShare._fields) for group in means)
+        runs[name] = Runs(tables, control)
+    return runs
 
 
 def compare_runs(
-    where: str, tables: dict[str, pd.DataFrame], measures: Sequence[str], seed: int = 0
+    where: str, runs: Runs, measures: Sequence[str], seed: int = 0
 ) -> tuple[list[dict[str, Any]], dict[str, Comparison]]:
-    """What a results file keeps of `measure_runs`, and what paired intervals say of the first against the others.
+    """What a results file keeps of `measure_runs`, and what paired intervals say of the SVM's maps against the others.
 
     -> a value for each measure and map, in %; {"peak on the object, SVM's map against centre map": Comparison}, whose
-    verdict is "more", "less" or "no difference seen".
+    verdict is "more", "less" or "no difference seen". Last for each measure, over shuffles and classes: "shuffled
+    labels' map against another class's".
     """
     values, verdicts = [], {}
     for what in measures:
-        values += [share_value(f"{what} {where}", table[what], label, seed) for label, table in tables.items()]
-        pairs = [("SVM's map", other) for other in tables if other != "SVM's map"]
-        pairs += [("shuffled labels", "centre map")] if "shuffled labels" in tables else []
-        for one, other in pairs:
-            found = compare(tables[one][what], tables[other][what], seed)
+        values += [share_value(f"{what} {where}", table[what], label, seed) for label, table in runs.tables.items()]
+        first, *others = runs.tables
+        pairs = {f"{first} against {label}": (runs.tables[first][what], runs.tables[label][what]) for label in others}
+        pairs["shuffled labels' map against another class's"] = (runs.control[0][what], runs.control[1][what])
+        for label, pair in pairs.items():
+            found = compare(*pair, seed)
             word = {"better": "more", "worse": "less"}.get(found.verdict, found.verdict)
-            verdicts[f"{what} {where}, {one} against {other}"] = found._replace(verdict=word)
+            verdicts[f"{what} {where}, {label}"] = found._replace(verdict=word)
     return values, verdicts
 
 
@@ -186,21 +227,25 @@ def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
 
 
 def measure_objects(
-    heatmaps: Iterable[ArrayLike], objects: Iterable[Mapping[str, Mask]], threshold: float = 0.2
-) -> pd.DataFrame:
-    """How the high region of each map (above `threshold` of its maximum) lies on the objects: a row an object an image.
+    maps: Iterable[np.ndarray], objects: Iterable[Mapping[str, Mask]], threshold: float = 0.2
+) -> list[pd.DataFrame]:
+    """How the high region of each map (above `threshold` of its maximum) lies on the objects, run by run.
 
-    Columns: image (0..N-1), object, area (share of the image's pixels that are the object's), high (share of the high
-    region's pixels that are), covered (share of the object's pixels that are high).
+    maps: for each image R maps, (R, H, W). Returns R tables, a row an object an image. Columns: image (0..N-1), object,
+    area (share of the image's pixels that are the object's), high (share of the high region's pixels that are), covered
+    (share of the object's pixels that are high).
     """
-    rows = []
-    for i, (heatmap, named) in enumerate(zip(heatmaps, objects, strict=True)):
-        high = above_threshold(heatmap, threshold).astype(bool)
-        for name, mask in named.items():
-            _checked(heatmap, mask)
-            both = np.count_nonzero(high & mask)
-            rows.append((i, name, mask.mean(), both / np.count_nonzero(high), both / np.count_nonzero(mask)))
-    return pd.DataFrame(rows, columns=["image", "object", "area", "high", "covered"])
+    rows: list[list[tuple[int, str, float, float, float]]] = []
+    for i, (found, named) in enumerate(zip(maps, objects, strict=True)):
+        rows = rows or [[] for _ in found]
+        sizes = {name: np.count_nonzero(_checked(found[0], mask)[1]) for name, mask in named.items()}
+        for run, heatmap in zip(rows, found, strict=True):
+            high = above_threshold(heatmap, threshold).astype(bool)
+            total = np.count_nonzero(high)
+            for name, mask in named.items():
+                both = np.count_nonzero(high & mask)
+                run.append((i, name, sizes[name] / mask.size, both / total, both / sizes[name]))
+    return [pd.DataFrame(run, columns=["image", "object", "area", "high", "covered"]) for run in rows]
 
 
 def rank_objects(overlaps: pd.DataFrame, images: int, least: float = 0.1, seed: int = 0) -> pd.DataFrame:
@@ -260,6 +305,12 @@ def mine_detector(features: np.ndarray, positive: ArrayLike, seed: int = 0, roun
             break
         used[hard[np.argsort(-score[hard], kind="stable")[:count]]] = True
     return classifier
+
+
+def join_detectors(detectors: Sequence[LinearClassifier]) -> LinearClassifier:
+    """Several detectors of `mine_detector` as one classifier: row k is detector k's "with"."""
+    weight, bias = np.stack([d.weight[1] for d in detectors]), np.array([d.bias[1] for d in detectors])
+    return LinearClassifier(weight, bias, detectors[0].c)
 
 
 class ReceptiveField(NamedTuple):

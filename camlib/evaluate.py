@@ -164,22 +164,25 @@ def iterate_maps(
     """The raw map of one class an image, by default the true class's: yields (H, W) float32, one image after another.
 
     Each is resized to its place in the original image; outside the centre crop it is its minimum or 0, the lower.
-    classes (N,) int.
+    classes (N,) int; or (N, k), k classes an image, which yields (k, H, W).
     """
     device = pick_device()
     net = net.to(device).eval()
-    asked = torch.from_numpy(dataset.labels if classes is None else np.asarray(classes))[:, None].to(device)
+    chosen = dataset.labels if classes is None else np.asarray(classes)
+    asked = torch.from_numpy(chosen.reshape(len(dataset), -1)).to(device)  # (N, k)
     windows = crop_windows(dataset.sizes, preset).round().astype(int)
     for batch, images in iterate_batches(dataset, preset.squash, batch_size):
         x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
-        maps = net.predict_with_cam(x, classes=asked[batch])[2][:, 0].float().cpu().numpy()  # (B, h, w)
-        for heatmap, i in zip(maps, batch, strict=True):
+        maps = net.predict_with_cam(x, classes=asked[batch])[2].float().cpu().numpy()  # (B, k, h, w)
+        for heatmaps, i in zip(maps, batch, strict=True):
             (width, height), (x0, y0, x1, y1) = dataset.sizes[i], windows[i]
-            resized = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
             # Outside the crop nothing was seen: no evidence, and never more than the map's own background.
-            canvas = np.full((height, width), min(0.0, float(resized.min())), np.float32)
-            canvas[y0:y1, x0:x1] = resized
-            yield canvas
+            canvas = np.empty((len(heatmaps), height, width), np.float32)
+            for heatmap, whole in zip(heatmaps, canvas, strict=True):
+                resized = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+                whole[:] = min(0.0, float(resized.min()))
+                whole[y0:y1, x0:x1] = resized
+            yield canvas if chosen.ndim == 2 else canvas[0]
     net.cpu()
 
 

@@ -194,10 +194,7 @@ def _solve_together(x: NDArray, y: NDArray, c: float, tolerance: float = 1e-3) -
 
 
 def with_classifier(net: GAPNet, classifier: LinearClassifier) -> GAPNet:
-    """The network with the classifier in the place of its linear layer: its maps are the classifier's.
-
-    The spatial mean of a map plus the bias is the decision value (average pooling). The feature layers are shared.
-    """
+    """The network with the classifier as its linear layer: the mean of its map plus the bias is the decision value."""
     like = next(net.parameters())
     classes, channels = classifier.weight.shape
     fc = nn.Linear(channels, classes, dtype=like.dtype, device=like.device)

@@ -11,8 +11,10 @@ from torch import nn
 
 from camlib import discovery as d
 from camlib.datasets import Dataset, load
+from camlib.evaluate import iterate_maps
+from camlib.features import LinearClassifier, fit_linear, with_classifier
 from camlib.models import GAPNet, build_model
-from camlib.transforms import IMAGENET_MEAN, IMAGENET_STD, Preset
+from camlib.transforms import IMAGENET_MEAN, IMAGENET_STD, Preset, normalize_images
 
 WHOLE = Preset(16, 16)
 maps_and_masks = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
@@ -68,23 +70,62 @@ def test_box_mask_counts_pixel_centres_and_joins_boxes():
     assert not d.box_mask(np.zeros((0, 4)), (5, 3)).any()
 
 
-def test_runs_beside_blind_maps():
-    """A person in the left half; the true map peaks in the other, the shuffled ones in either."""
+def test_runs_beside_maps_that_know_less():
+    """A person in the left half; true labels put the own class's peak on the right, shuffled ones put it anywhere."""
     outside = [~d.box_mask(np.array([[0, 0, 10, 20]]), (20, 20))] * 3
     left, right = np.zeros((2, 20, 20))
     left[5, 4] = right[5, 15] = 3.0
-    tables = d.measure_runs([[right, right, right], [left, left, right], [left, right, right]], outside)
-    assert {name: table["peak"].tolist() for name, table in tables.items()} == {
-        "SVM's map": [1, 1, 1], "uniform map": [0.5, 0.5, 0.5], "centre map": [0.5, 0.5, 0.5],
-        "shuffled labels": [0, 0.5, 1],
+    true, swapped, mixed = (right, left), (left, right), (left, left)  # own class, another class
+    images = [[true, swapped, mixed], [true, swapped, true], [true, true, true]]  # N x R x 2
+    runs = d.measure_runs(np.array(images), {"outside": outside, "inside": (~m for m in outside)}, np.array([0, 1, 1]))
+    assert {name: table["peak"].tolist() for name, table in runs["outside"].tables.items()} == {
+        "SVM's map": [1, 1, 1], "another class's map": [0, 0, 0], "uniform map": [0.5, 0.5, 0.5],
+        "centre map": [0.5, 0.5, 0.5], "shuffled labels": [0, 0.5, 1],
     }  # fmt: skip
-    values, verdicts = d.compare_runs("outside", tables, ["peak"])
+    assert runs["inside"].tables["SVM's map"]["peak"].tolist() == [0, 0, 0]
+    # first shuffle: class 0 (image 0), class 1 (images 1 and 2); then the second shuffle
+    assert runs["outside"].control[0]["peak"].tolist() == [0, 0.5, 0, 1]
+    assert runs["outside"].control[1]["peak"].tolist() == [1, 0.5, 0, 0]
+    values, verdicts = d.compare_runs("outside", runs["outside"], ["peak"])
     assert [(v["name"], v["model"], v["value"], v["n"]) for v in values[:2]] == [
-        ("peak outside", "SVM's map", 100, 3), ("peak outside", "uniform map", 50, 3),
+        ("peak outside", "SVM's map", 100, 3), ("peak outside", "another class's map", 0, 3),
     ]  # fmt: skip
-    against = verdicts["peak outside, SVM's map against uniform map"]
-    assert against == ("more", 50, 50, 50)
-    assert verdicts["peak outside, shuffled labels against centre map"].verdict == "no difference seen"
+    assert verdicts["peak outside, SVM's map against uniform map"] == ("more", 50, 50, 50)
+    assert verdicts["peak outside, shuffled labels' map against another class's"][:2] == ("no difference seen", 0)
+
+
+def test_maps_of_many_classifiers_come_from_one_pass(monkeypatch):
+    torch.manual_seed(0)
+    net, images = build_model("mini_gap", 2).eval(), load("synthetic-objects", n=5)
+    rng = np.random.default_rng(0)
+    svms = [LinearClassifier(rng.normal(size=(c, net.fc.in_features)), rng.normal(size=c), 1.0) for c in (3, 2)]
+    own, other = np.array([0, 1, 0, 1, 1]), np.array([1, 0, 1, 0, 0])
+    passes = []
+    monkeypatch.setattr(GAPNet, "features", lambda self, x: passes.append(len(x)) or self.backbone(x))
+    found = list(d.iterate_runs(net, svms, images, Preset(64, 64), own, other))
+    assert passes == [5]
+    assert found[0].shape == (2, 2, 64, 64)
+    for r, svm in enumerate(svms):
+        for place, classes in enumerate((own, other)):
+            alone = list(iterate_maps(with_classifier(net, svm), images, Preset(64, 64), classes))
+            for i in range(5):
+                np.testing.assert_allclose(found[i][r, place], alone[i], rtol=1e-4, atol=1e-5)
+
+
+def test_shuffled_labels_find_nothing_and_true_ones_do():
+    """On drawn actions with an untrained network: colours alone tell something, shuffled labels tell nothing."""
+    torch.manual_seed(0)
+    net = build_model("mini_gap", 2).eval()
+    images = load("synthetic-actions", n=96)
+    with torch.no_grad():
+        pictures = torch.from_numpy(images.images).permute(0, 3, 1, 2)
+        x = net.pool_features(net.features(normalize_images(pictures, Preset(64, 64)))).numpy()
+    svms = d.fit_shuffled(lambda x, y, seed: fit_linear(x, y, seed, [0.01]), x, images.labels, 12)
+    maps = d.iterate_runs(net, svms, images, Preset(64, 64), images.labels, (images.labels + 1) % 8)
+    runs = d.measure_runs(maps, {"object": images.extras["masks"]["object"]}, images.labels)
+    verdicts = d.compare_runs("on the object", runs["object"], ["mass"])[1]
+    assert verdicts["mass on the object, shuffled labels' map against another class's"].verdict == "no difference seen"
+    assert verdicts["mass on the object, SVM's map against another class's map"].verdict == "more"
 
 
 def test_centre_map_is_a_gaussian():
@@ -97,17 +138,17 @@ def test_centre_map_is_a_gaussian():
 
 
 def test_refusals_name_the_image_or_the_argument():
-    good, mask = np.ones((3, 4)), np.ones((3, 4), bool)
+    good, mask, labels = np.ones((2, 1, 2, 3, 4)), np.ones((3, 4), bool), np.array([0, 1])
     with pytest.raises(ValueError, match=r"image 1: mask is bool of shape \(4, 3\); expected bool \(3, 4\)"):
-        d.measure_regions([good, good], [mask, mask.T])
+        d.measure_runs(good, {"here": [mask, mask.T]}, labels)
     with pytest.raises(ValueError, match="image 0: mask is float64"):
-        d.measure_regions([good], [good])
+        d.measure_runs(good, {"here": np.ones((2, 3, 4))}, labels)
     with pytest.raises(ValueError, match=r"image 0: heat map .* NaN"):
-        d.measure_regions([good * np.nan], [mask])
+        d.measure_runs(good * np.nan, {"here": [mask, mask]}, labels)
     with pytest.raises(ValueError, match="shorter"):
-        d.measure_regions([good, good], [mask])
-    with pytest.raises(ValueError, match="image 0: threshold is 1"):
-        d.measure_regions([good], [mask], threshold=1)
+        d.measure_runs(good, {"here": [mask]}, labels)
+    with pytest.raises(ValueError, match="2 images have maps, but there are 3 classes"):
+        d.measure_runs(good, {"here": [mask, mask]}, np.arange(3))
 
 
 def test_precision_and_recall_of_high_pixels():
@@ -139,7 +180,7 @@ def test_lift_on_hand_counted_scenes():
     on_stove = np.array([[9.0, 9, 0, 0, 0, 0, 0, 0, 0, 0]])
     half = np.array([[0, 9.0, 9, 0, 0, 0, 0, 0, 0, 0]])
     objects = [{"stove": stove, "wall": wall}, {"stove": stove, "wall": wall}, {"wall": wall}, {"wall": wall}]
-    measured = d.measure_objects([on_stove, half, half, half], objects)
+    measured = d.measure_objects([m[None] for m in (on_stove, half, half, half)], objects)[0]
     table = d.rank_objects(measured, images=4)
     assert table.index.tolist() == ["stove", "wall"]
     # stove: high share (1 + 1/2) / 2 over area 0.2; wall: (0 + 1/2 + 1/2 + 1/2) / 4 over area 0.8
@@ -158,8 +199,11 @@ def test_lift_on_hand_counted_scenes():
 def test_a_map_that_does_not_look_has_lift_one():
     scenes = load("synthetic-scenes", n=20)
     objects = [d.object_masks(scenes, i) for i in range(20)]
-    table = d.rank_objects(d.measure_objects([np.ones((64, 64))] * 20, objects), images=20)
+    blind, corner = d.measure_objects([np.stack([np.ones((64, 64)), np.eye(64)])] * 20, objects)
+    table = d.rank_objects(blind, images=20)
     np.testing.assert_allclose(table["lift"], 1)
+    assert corner["area"].equals(blind["area"])
+    assert not corner["high"].equals(blind["high"])
     assert len(table) > 5
 
 
@@ -233,6 +277,14 @@ def test_classes_with_few_images_go():
     assert kept.labels.tolist() == [1, 0, 1, 1, 0]
     with pytest.raises(ValueError, match="planted: no class has 4 images; the largest has 3"):
         d.keep_classes(rooms, 4)
+
+
+def test_joined_detectors_score_as_they_did_alone():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 6))
+    detectors = [d.mine_detector(x, x[:, k] > 0) for k in range(3)]
+    joined = d.join_detectors(detectors)
+    np.testing.assert_allclose(joined.decision(x), np.stack([f.decision(x)[:, 1] for f in detectors], 1))
 
 
 # ------------------------------------------------------------------------------------------------ class-specific units

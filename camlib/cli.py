@@ -20,7 +20,9 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 RICHEST_FIRST = ("full", "released", "tiny", "samples", "mini")
 # Notebook parameters that name data; a profile can run a notebook only if all it names is there.
-DATA_PARAMETERS = ("dataset", "datasets", "trained_on")
+DATA_PARAMETERS = ("dataset", "datasets", "trained_on", "targets")
+# Of the datasets of this list each is an experiment of its own: `auto` runs those that are there.
+EACH_ALONE = "targets"
 NO_FILE = ("", "random", "train", "finetune", "torchvision")  # values of `weights` that name no file
 
 
@@ -111,8 +113,9 @@ def plan(profile: str) -> None:
         there = {path.stem for path in (PROJECT_ROOT / "params").glob("*.yml")} | {"mini"}
         for candidate in (profile for profile in RICHEST_FIRST if profile in there):
             for name, overrides in read_profile(candidate).items():
-                if name not in chosen and not missing_data(overrides):
-                    chosen[name] = (candidate, overrides)
+                kept = {k: [d for d in v if datasets.is_available(d)] for k, v in overrides.items() if k == EACH_ALONE}
+                if name not in chosen and all(kept.values()) and not missing_data(overrides | kept):
+                    chosen[name] = (candidate, overrides | kept)
     else:
         chosen = {name: (profile, overrides) for name, overrides in read_profile(profile).items()}
         missing = {text for _, overrides in chosen.values() for text in missing_data(overrides)}
@@ -122,7 +125,9 @@ def plan(profile: str) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     for name, (source, overrides) in sorted(chosen.items()):
-        typer.echo(f"{name}: profile {source}")
+        typer.echo(
+            f"{name}: profile {source}" + "".join(f" ({', '.join(v)})" for k, v in overrides.items() if k == EACH_ALONE)
+        )
         text = f"# profile: {source}\n" + yaml.safe_dump(overrides | {"report_dir": f"../reports/{profile}"})
         path = folder / f"{name}.params.yml"
         if not path.exists() or path.read_text() != text:

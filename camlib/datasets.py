@@ -91,13 +91,36 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with name, split, ids, labels, boxes, and pixels in memory."""
+        """16 hex digits that change with name, split, ids, labels, boxes, pixels in memory, and the files' sizes.
+
+        The same on every machine, packed or unpacked. Raises FileNotFoundError for a missing image.
+        """
         sha = hashlib.sha256(repr((self.name, self.split, self.ids)).encode())
         counts = np.array([len(b) for b in self.boxes], np.int64)
         for array in (self.labels, counts, np.concatenate([NO_BOXES, *self.boxes]), self.images):
             if array is not None:
                 sha.update(np.ascontiguousarray(array).data)
+        sha.update(repr([size for size, _ in self._stat_files()]).encode())
         return sha.hexdigest()[:16]
+
+    @property
+    def cache_key(self) -> str:
+        """What is computed is kept under this: as `fingerprint`, and it changes when an image file is written anew."""
+        changed = repr([time for _, time in self._stat_files()])
+        return self.fingerprint + hashlib.sha256(changed.encode()).hexdigest()[:8]
+
+    def _stat_files(self) -> list[tuple[int, int]]:
+        """Of each image's file the size and the time of its last change, or in a zip its checksum."""
+        if self.archive:
+            members = {
+                info.filename: (info.file_size, info.CRC) for info in _open_zip(self.archive, os.getpid()).infolist()
+            }
+            return [members.get(file, (0, 0)) for file in self.files or ()]
+        try:
+            found = [os.stat(file) for file in self.files or ()]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error.filename}: no such image") from error
+        return [(stat.st_size, stat.st_mtime_ns) for stat in found]
 
 
 def _take(value: Any, chosen: np.ndarray) -> Any:
@@ -396,6 +419,10 @@ def _read_folders(
     """A folder a class; "train" and "test" are random draw `seed` of so many images a class, "all" is everything."""
     images = [image for image in _walk(base) if _class_of(image) not in ("BACKGROUND_Google", "257.clutter")]
     classes = sorted({_class_of(image) for image in images})
+    if "" in classes:
+        raise ValueError(f"{base}: images lie in no class folder: {', '.join(i for i in images if '/' not in i)}")
+    if len(classes) > (most := OFFICIAL_CLASSES[name]):
+        raise ValueError(f"{base}: {len(classes)} class folders, expected at most {most}: {', '.join(classes)}")
     if split != "all":
         labels = np.array([classes.index(_class_of(image)) for image in images])
         chosen = random_split(labels, per_class, test_per_class, seed)[split == "test"]
@@ -571,6 +598,8 @@ ILSVRC_EXCLUDED = [
     for folder in ("", "ILSVRC2012_devkit_t12/data/", "ILSVRC/devkit/data/")
 ]
 RESEARCH = "non-commercial research; the photographs belong to their owners"
+# Of datasets without a list of their classes: one folder too many is noticed; a subset of the classes is welcome.
+OFFICIAL_CLASSES = {"caltech101": 101, "caltech256": 256, "scene15": 15, "event8": 8}
 TRAIN_TEST, TRAIN_TEST_ALL = ("train", "test"), ("train", "test", "all")
 _SYNTHETIC = Entry(_read_synthetic, ("train", "val", "test"), (), "drawn from a seed, always there", "MIT")
 REGISTRY: dict[str, Entry] = {

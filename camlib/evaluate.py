@@ -137,7 +137,7 @@ def localize(
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
         return np.stack(boxes if count > top else [*boxes, boxes[int(in_top.argmax())]])
 
-    key = digest(digest_weights(net), net.pool, dataset.fingerprint, asdict(preset), fractions.tolist(), top, method)
+    key = digest(digest_weights(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method)
     arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute)
     net.cpu()
     return Localization(thresholds=fractions, **arrays)
@@ -249,7 +249,7 @@ def localize_released(
         except ValueError as error:
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
 
-    key = digest(digest_weights(net), net.pool, dataset.fingerprint, asdict(preset), top, merge, "released")
+    key = digest(digest_weights(net), net.pool, dataset.cache_key, asdict(preset), top, merge, "released")
     arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
     net.cpu()
     return ReleasedLocalization(**arrays)

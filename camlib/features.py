@@ -91,7 +91,7 @@ def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: 
                 pooled.append(net.pool_features(net.features(x)).float().cpu().numpy())  # (B, K)
         return {"features": np.concatenate(pooled)}
 
-    key = digest(digest_weights(net.backbone), net.pool, dataset.fingerprint, asdict(preset))
+    key = digest(digest_weights(net.backbone), net.pool, dataset.cache_key, asdict(preset))
     arrays = run_sharded(f"features-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=4096)
     net.cpu()
     return arrays["features"]
@@ -292,7 +292,7 @@ def crop_images(dataset: Dataset, boxes: NDArray) -> Dataset:
     high = np.maximum(np.ceil(given[:, 2:]).clip(0, dataset.sizes), low + 1)
     crops = np.concatenate([low, high], 1).astype(np.int64)
     return _Cropped(
-        f"{dataset.name}-crop-{digest(dataset.fingerprint, crops.tolist())}", dataset.split, dataset.ids,
+        f"{dataset.name}-crop-{digest(dataset.cache_key, crops.tolist())}", dataset.split, dataset.ids,
         dataset.labels, dataset.classes, dataset.class_names, [NO_BOXES] * len(dataset), crops[:, 2:] - crops[:, :2],
         f"{dataset.source}, cropped", dataset.synthetic, dataset.excluded,
         {"row": np.arange(len(dataset)), "crop": crops}, original=dataset,

@@ -120,7 +120,7 @@ def load_squashed(dataset: Dataset, size: int) -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
     if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
         return dataset.images.transpose(0, 3, 1, 2)
-    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.fingerprint}-{size}.npy"
+    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.cache_key}-{size}.npy"
     if not path.exists():
         batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
         with write_aside(path) as aside:

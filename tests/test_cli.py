@@ -52,6 +52,22 @@ def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch
     assert "01_x: profile full" in capsys.readouterr().out
 
 
+def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch, capsys):
+    make_notebook(
+        project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + '\ntargets = ["synthetic-transfer"]  # l'
+    )
+    (project / "params" / "full.yml").write_text("01_x: {targets: [sun397, caltech101, event8]}\n")
+    cli.plan("auto")
+    assert planned(project, "auto").startswith("# profile: mini"), "none is there"
+    monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name == "caltech101")
+    cli.plan("auto")
+    assert planned(project, "auto").startswith("# profile: full")
+    assert yaml.safe_load(planned(project, "auto"))["targets"] == ["caltech101"]
+    assert "01_x: profile full (caltech101)" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match=r"sun397: (.|\n)*event8|event8: (.|\n)*sun397"):
+        cli.plan("full")
+
+
 def test_a_profile_without_its_data_says_what_is_missing_where_it_goes_and_how_to_get_it(project):
     with pytest.raises(FileNotFoundError) as error:
         cli.plan("tiny")

@@ -1,8 +1,10 @@
 """Readers against small trees in each official layout (splits, boxes, errors), and real files where they are."""
 
 import json
+import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -238,6 +240,22 @@ def test_corrupt_image_in_a_zip_is_named(tmp_path, tiny):
         ds[2]
 
 
+def test_another_image_under_the_old_name_is_other_data(tmp_path):
+    base = tmp_path / "101_ObjectCategories"
+    for colour in ("red", "blue"):
+        save_image(base / colour / "a.jpg", (8, 8))
+    before = load("caltech101", tmp_path, "all")
+    keys = before.fingerprint, before.cache_key
+    file = base / "red" / "a.jpg"
+    os.utime(file, ns=(0, 0))  # written anew, of the same size
+    assert (before.fingerprint == keys[0], before.cache_key == keys[1]) == (True, False)
+    save_image(file, (80, 60))
+    assert load("caltech101", tmp_path, "all").fingerprint != keys[0]
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"red/a\.jpg: no such image"):
+        before.fingerprint  # noqa: B018
+
+
 def test_real_tiny_imagenet(shared_data):
     root = shared_data("tiny-imagenet-200-subset50.zip").parent
     for split, each in (("train", 500), ("val", 50)):
@@ -418,6 +436,23 @@ def test_random_protocol_over_class_folders(tmp_path):
     write(base / "ant/image_0003.jpg", "no image")
     with pytest.raises(OSError, match=r"image_0003\.jpg"):
         load("caltech101", tmp_path, "all")
+
+
+@pytest.mark.parametrize(("name", "most"), [("caltech101", 101), ("caltech256", 256), ("scene15", 15), ("event8", 8)])
+def test_a_class_folder_too_many_is_named(tmp_path, name, most):
+    base = tmp_path / datasets.REGISTRY[name].needs[0][-1]
+    for k in range(most):
+        save_image(base / f"class {k:03d}" / "a.jpg", (2, 2))
+    assert len(load(name, tmp_path, "all").classes) == most
+    save_image(base / "new folder" / "a.jpg", (2, 2))
+    with pytest.raises(
+        ValueError, match=rf"{base.name}: {most + 1} class folders, expected at most {most}: .*, new folder$"
+    ):
+        load(name, tmp_path, "all")
+    shutil.rmtree(base / "new folder")
+    save_image(base / "stray.jpg", (2, 2))
+    with pytest.raises(ValueError, match=rf"{base.name}: images lie in no class folder: stray.jpg"):
+        load(name, tmp_path, "all")
 
 
 @pytest.mark.parametrize(

@@ -499,7 +499,7 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
         clipped += cut
     return _folder_dataset(
         name, split, place, images, classes, labels=np.array([k for _, k in rows], np.int64), sizes=sizes,
-        source=f"folder {base.name}, {len(images)} images of split {split}",
+        source=f"folder {base.name}, {len(images)} images of split {split}, {clipped} boxes cut at the border",
         extras={"person_boxes": persons, "clipped": clipped},
     )  # fmt: skip
 
@@ -542,6 +542,7 @@ def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dat
         clipped += cut
     return _folder_dataset(
         name, split, train.parent, images, ["text"], labels=np.zeros(len(images), np.int64), sizes=sizes, boxes=boxes,
+        source=f"folder {train.parent.name}, {len(images)} images of split {split}, {clipped} boxes cut at the border",
         extras={"words": words, "clipped": clipped},
     )  # fmt: skip
 
@@ -571,6 +572,7 @@ def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: P
         skipped += int((~left).sum())
         clipped += cut
     dataset.extras = {"objects": objects, "polygons": polygons, "skipped": skipped, "clipped": clipped}
+    dataset.source += f", {skipped} polygons skipped, {clipped} cut at the border"
     return dataset
 
 

@@ -4,6 +4,7 @@ The SVM's weights, brought back to the scale of the raw features, take the place
 equation then maps classes that the network was never trained for.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.svm import LinearSVC
@@ -189,6 +191,11 @@ def _solve_together(x: NDArray, y: NDArray, c: float, tolerance: float = 1e-3) -
         step, uphill = new - w, ((ahead - new) * (new - w)).sum() > 0
         faster = (1 + (1 + 4 * pace**2) ** 0.5) / 2
         w, ahead, pace = new, new + (pace - 1) / faster * step, 1.0 if uphill else faster
+    else:
+        left = float(gradient.norm() / ahead.norm())
+        warnings.warn(
+            f"SVM of C {c:g} stopped at a gradient of {left:.1e}, not {tolerance:g}", ConvergenceWarning, stacklevel=2
+        )
     solution = ahead.double().cpu().numpy()
     return solution[:-1].T, solution[-1]
 

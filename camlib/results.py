@@ -230,16 +230,16 @@ def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.nda
     return guesses[:, :, 0].astype(np.int64), guesses[:, :, 1:] + [0, 0, 1, 1]
 
 
-def describe_dataset(dataset: Any) -> dict[str, Any]:
-    """What a results file says of a camlib.datasets.Dataset."""
+def describe_dataset(*parts: Any) -> dict[str, Any]:
+    """What a results file says of the camlib.datasets.Dataset, or of the several, that a run measured."""
     return {
-        "name": dataset.name,
-        "split": dataset.split,
-        "n": len(dataset),
-        "classes": len(dataset.classes),
-        "source": dataset.source,
-        "fingerprint": dataset.fingerprint,
-        "synthetic": dataset.synthetic,
+        "name": ", ".join(dict.fromkeys(d.name for d in parts)),
+        "split": ", ".join(dict.fromkeys(d.split for d in parts)),
+        "n": sum(len(d) for d in parts),
+        "classes": sum(len(d.classes) for d in parts),
+        "source": "; ".join(dict.fromkeys(d.source for d in parts)),
+        "fingerprint": ", ".join(d.fingerprint for d in parts),
+        "synthetic": all(d.synthetic for d in parts),
     }
 
 

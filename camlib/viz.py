@@ -89,18 +89,20 @@ def plot_gallery(
     titles: Sequence[str] | None = None,
     columns: int = 6,
     title: str = "",
+    labels: tuple[str, str] = (PREDICTED_LABEL, TRUE_LABEL),
 ) -> Figure:
     """Pictures (H, W, 3) uint8 of any sizes in rows of `columns`, with maps (H, W), boxes (n, 4), titles where given.
 
-    One legend for the figure, below it. Raises ValueError for no images or for lists of another length.
+    One legend for the figure, below it; labels: what it calls the predicted and the true boxes.
+    Raises ValueError for no images or for lists of another length.
     """
     _check_lengths(len(images), {"heatmaps": heatmaps, "predicted": predicted, "true": true, "titles": titles})
     columns = max(min(columns, len(images)), 1)
     fig, axes = _picture_axes(images, columns, min(WIDTH / columns, 2.2), title)
     for i, (image, ax) in enumerate(zip(images, axes.flat, strict=False)):
         _show(ax, image, None if heatmaps is None else heatmaps[i], None if titles is None else titles[i])
-        draw_boxes(ax, None if true is None else true[i], TRUE_COLOUR, TRUE_LABEL)
-        draw_boxes(ax, None if predicted is None else predicted[i], PREDICTED_COLOUR, PREDICTED_LABEL, "--")
+        draw_boxes(ax, None if true is None else true[i], TRUE_COLOUR, labels[1])
+        draw_boxes(ax, None if predicted is None else predicted[i], PREDICTED_COLOUR, labels[0], "--")
     _legend(fig, maps=heatmaps is not None)
     return fig
 

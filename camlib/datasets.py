@@ -187,9 +187,12 @@ def _xml(path: Path) -> ElementTree.Element:
 def _numbers(node: ElementTree.Element, tags: Sequence[str], path: Path) -> list[float]:
     """What the tags under a node, or the node's own attributes, hold."""
     try:
-        return [float(node.findtext(tag) or node.attrib.get(tag, "")) for tag in tags]
-    except ValueError as error:
-        raise ValueError(f"{path}: <{node.tag}> lacks a number among {', '.join(tags)}") from error
+        numbers = [float(node.findtext(tag) or node.attrib.get(tag, "")) for tag in tags]
+    except ValueError:
+        numbers = [np.nan]
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{path}: <{node.tag}> lacks a number among {', '.join(tags)}")
+    return numbers
 
 
 def _voc_boxes(tree: ElementTree.Element, path: Path) -> np.ndarray:
@@ -214,11 +217,11 @@ def _check_boxes(boxes: list[np.ndarray], sizes: np.ndarray, names: Sequence[str
 
 
 def _clip_boxes(given: Any, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """(what is left of the boxes inside the image, mask (M,) of those left, how many were cut or lost)."""
+    """(what is left of the boxes inside the image, mask (M,) of those left, how many were cut, lost or empty)."""
     boxes = np.reshape(np.asarray(given, np.float64), (-1, 4))
     clipped = boxes.clip(0, np.tile(size, 2))
     left = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
-    return clipped[left], left, int((clipped != boxes).any(axis=1).sum())
+    return clipped[left], left, int(((clipped != boxes).any(axis=1) | ~left).sum())
 
 
 def _same(a: Iterable[str], b: Iterable[str], only_a: str, only_b: str) -> None:
@@ -482,7 +485,8 @@ def _read_sun_attribute(name: str, split: str, root: Path, folder: Path, base: P
 
 
 def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
-    """extras: `person_boxes`, N arrays (Mi, 4), the person who acts; `clipped`, how many were cut at the border."""
+    """extras: `person_boxes`, N arrays (Mi, 4), the person who acts; `clipped`, how many were cut at the border
+    or lost, being outside or empty."""
     place, ending = base / "JPEGImages", f"_{split}.txt"
     lists = sorted((base / "ImageSplits").glob(f"*{ending}"))
     classes = [file.name.removesuffix(ending) for file in lists]
@@ -499,23 +503,36 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
         clipped += cut
     return _folder_dataset(
         name, split, place, images, classes, labels=np.array([k for _, k in rows], np.int64), sizes=sizes,
-        source=f"folder {base.name}, {len(images)} images of split {split}, {clipped} boxes cut at the border",
+        source=f"folder {base.name}, {len(images)} images, {clipped} boxes cut or lost at the border",
         extras={"person_boxes": persons, "clipped": clipped},
     )  # fmt: skip
 
 
 def _read_cub200(name: str, split: str, root: Path, base: Path) -> Dataset:
-    keys = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
-    table = {key: {cells[0]: cells[1:] for cells in _lines(_need(name, base, f"{key}.txt"))} for key in keys}
-    for key in keys[1:4]:
+    columns = {"images": 1, "image_class_labels": 1, "train_test_split": 1, "bounding_boxes": 4, "classes": 1}
+    table: dict[str, dict[str, list[str]]] = {}
+    for key, count in columns.items():
+        file = _need(name, base, f"{key}.txt")
+        rows = _lines(file)
+        bad = [" ".join(row) for row in rows if len(row) != count + 1]
+        if bad:
+            raise ValueError(f"{file}: expected a number and {count} more in a line, got {bad[0]!r}")
+        table[key] = {cells[0]: cells[1:] for cells in rows}
+    for key in ("image_class_labels", "train_test_split", "bounding_boxes"):
         _same(table["images"], table[key], f"numbers of images.txt are not in {key}.txt", f"numbers in {key}.txt only")
     paths = {number: cells[0] for number, cells in table["images"].items()}
     _same(_walk(base / "images"), paths.values(), f"images in {base} are not in images.txt", f"images not in {base}")
-    chosen = [number for number, cells in table["train_test_split"].items() if (cells[0] == "1") == (split == "train")]
+    marks = {number: cells[0] for number, cells in table["train_test_split"].items()}
+    if not set(marks.values()) <= {"0", "1"}:
+        raise ValueError(f"{base}/train_test_split.txt: marks are {sorted(set(marks.values()))}, expected 0 and 1")
+    chosen = [number for number, mark in marks.items() if (mark == "1") == (split == "train")]
     for number in chosen:
-        if table["classes"][table["image_class_labels"][number][0]][0] != _class_of(paths[number]):
+        if table["classes"].get(table["image_class_labels"][number][0]) != [_class_of(paths[number])]:
             raise ValueError(f"{base}/image_class_labels.txt: image {number} is of another class than its folder")
-    corners = np.array([table["bounding_boxes"][number] for number in chosen], np.float64).reshape(-1, 4)
+    try:
+        corners = np.array([table["bounding_boxes"][number] for number in chosen], np.float64).reshape(-1, 4)
+    except ValueError as error:
+        raise ValueError(f"{base}/bounding_boxes.txt: {error}") from error
     corners[:, 2:] += corners[:, :2]  # x, y, width, height in the file
     classes = sorted(cells[0] for cells in table["classes"].values())
     dataset = _folder_dataset(name, split, base / "images", [paths[number] for number in chosen], classes)
@@ -526,7 +543,8 @@ def _read_cub200(name: str, split: str, root: Path, base: Path) -> Dataset:
 
 
 def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dataset:
-    """Boxes are those of words; extras: `words`, N lists of them, and `clipped`, how many were cut at the border."""
+    """Boxes are those of words; extras: `words`, N lists of them, and `clipped`, how many were cut at the border
+    or lost, being outside or empty."""
     lists = [file for part, file in (("train", train), ("test", test)) if split in (part, "all")]
     nodes = [(file, node) for file in lists for node in _xml(file).iter("image")]
     images = [(node.findtext("imageName") or "").strip() for _, node in nodes]
@@ -542,7 +560,7 @@ def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dat
         clipped += cut
     return _folder_dataset(
         name, split, train.parent, images, ["text"], labels=np.zeros(len(images), np.int64), sizes=sizes, boxes=boxes,
-        source=f"folder {train.parent.name}, {len(images)} images of split {split}, {clipped} boxes cut at the border",
+        source=f"folder {train.parent.name}, {len(images)} images, {clipped} boxes cut or lost at the border",
         extras={"words": words, "clipped": clipped},
     )  # fmt: skip
 
@@ -550,7 +568,7 @@ def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dat
 def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: Path) -> Dataset:
     """Boxes bound the polygons. extras: `objects`, N lists of names; `polygons`, N lists of arrays (P, 2), x and y.
 
-    `skipped`: polygons left out, of under three points or wholly outside; `clipped`: boxes cut at the border.
+    `skipped`: polygons left out, unnamed, of under three points or wholly outside; `clipped`: boxes cut at the border.
     """
     files = {p.relative_to(annotations).with_suffix("").as_posix(): p for p in annotations.rglob("*.xml")}
     dataset = _folder_dataset(name, split, place, _walk(place), source="folder SUN2012")
@@ -565,12 +583,14 @@ def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: P
     for i, key in enumerate(_progress(dataset.ids, "annotations")):
         nodes = [node for node in _xml(files[key]).iter("object") if (node.findtext("deleted") or "0").strip() != "1"]
         drawn = [np.reshape([_numbers(pt, "xy", files[key]) for pt in node.iter("pt")], (-1, 2)) for node in nodes]
-        bounds = [(*p.min(axis=0), *p.max(axis=0)) if len(p) > 2 else (0, 0, 0, 0) for p in drawn]
+        names = [(node.findtext("name") or "").strip() for node in nodes]
+        whole = [name and len(points) > 2 for name, points in zip(names, drawn, strict=True)]
+        bounds = [(*p.min(axis=0), *p.max(axis=0)) if ok else (0, 0, 0, 0) for p, ok in zip(drawn, whole, strict=True)]
         dataset.boxes[i], left, cut = _clip_boxes(bounds, dataset.sizes[i])
-        objects.append([(node.findtext("name") or "").strip() for node, keep in zip(nodes, left, strict=True) if keep])
+        objects.append([name for name, keep in zip(names, left, strict=True) if keep])
         polygons.append([points for points, keep in zip(drawn, left, strict=True) if keep])
         skipped += int((~left).sum())
-        clipped += cut
+        clipped += cut - int((~left).sum())
     dataset.extras = {"objects": objects, "polygons": polygons, "skipped": skipped, "clipped": clipped}
     dataset.source += f", {skipped} polygons skipped, {clipped} cut at the border"
     return dataset

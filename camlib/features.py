@@ -233,7 +233,11 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
     excluded = np.concatenate([part.excluded for part in parts])
     images = replace(parts[0], split="-".join(entry.splits), extras={}, excluded=excluded, **joined).subset(first)
     indices = [np.array([row[i] for i in part.ids]) for part in parts]
-    return images, list(zip(indices[::2], indices[1::2], strict=True))
+    splits = list(zip(indices[::2], indices[1::2], strict=True))
+    for train, test in splits:
+        if len(both := np.intersect1d(train, test)):
+            raise ValueError(f"{name}: {len(both)} images are in both lists of a split, {images.ids[both[0]]} is one")
+    return images, splits
 
 
 class Transfer(NamedTuple):

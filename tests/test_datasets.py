@@ -594,6 +594,20 @@ def test_cub200(tmp_path):
     write(base / "train_test_split.txt", "1 1\n2 0\n")
     with pytest.raises(ValueError, match=r"not in train_test_split\.txt: 3"):
         load("cub200", tmp_path, "train")
+    for file, text, message in (
+        ("train_test_split", "1 1\n2 0\n3 2\n", r"marks are \['0', '1', '2'\], expected 0 and 1"),
+        ("train_test_split", "1 1\n2 0\n3\n", "expected a number and 1 more in a line, got '3'"),
+        ("image_class_labels", "1 1\n2 1\n3 9\n", "image 3 is of another class"),
+        ("bounding_boxes", "1 2 3 10 12\n2 0 0 40 30\n3 5 6 x 7\n", "could not convert.*x"),
+    ):
+        kept = (base / f"{file}.txt").read_text()
+        write(base / f"{file}.txt", text)
+        with pytest.raises(ValueError, match=rf"{file}\.txt: .*{message}"):
+            load("cub200", tmp_path, "train")
+        write(base / f"{file}.txt", "1 1\n2 0\n3 1\n" if file == "train_test_split" else kept)
+    save_image(base / "images/003.New/d.jpg")
+    with pytest.raises(ValueError, match=r"1 images in .*CUB_200_2011 are not in images\.txt: 003\.New/d\.jpg"):
+        load("cub200", tmp_path, "train")
     (base / "train_test_split.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"train_test_split\.txt"):
         load("cub200", tmp_path, "train")
@@ -643,7 +657,7 @@ def test_sun2012_polygons(tmp_path):
     triangle = [(5, 6), (15, 6), (10, 20)]
     text = labelme(
         ("\nsofa ", 0, triangle), ("lamp", 1, triangle), ("rug", 0, triangle[:2]),
-        ("wall", 0, [(-3, 0), (50, 0), (50, 9)]), ("cat", 0, [(50, 0), (60, 0), (60, 9)]),
+        ("wall", 0, [(-3, 0), (50, 0), (50, 9)]), ("cat", 0, [(50, 0), (60, 0), (60, 9)]), (" ", 0, triangle),
     )  # fmt: skip
     write(base / "Annotations/a/abbey/sun_1.xml", text)
     with pytest.raises(ValueError, match=r"1 images in .* have no annotation in .*: k/kitchen/sun_2"):
@@ -654,7 +668,8 @@ def test_sun2012_polygons(tmp_path):
     assert ds.boxes[1].shape == (0, 4)
     assert ds.extras["objects"] == [["sofa", "wall"], []]
     assert ds.extras["polygons"][0][0].tolist() == [list(p) for p in triangle]
-    assert (ds.extras["skipped"], ds.extras["clipped"]) == (2, 2)
+    assert (ds.extras["skipped"], ds.extras["clipped"]) == (3, 1)
+    assert ds.source.endswith("3 polygons skipped, 1 cut at the border")
     write(base / "Annotations/k/kitchen/sun_2.xml", labelme(("pot & pan", 0, triangle)))
     with pytest.raises(ValueError, match=r"sun_2\.xml: malformed XML"):
         load("sun2012", tmp_path, "all")

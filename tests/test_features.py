@@ -272,6 +272,16 @@ def test_official_partitions_share_their_images(tmp_path, monkeypatch):
         assert all(Path(images.files[i]).stem == images.ids[i].split("/")[2] for i in fit)
 
 
+def test_an_image_to_train_and_to_test_on_is_refused(tmp_path, monkeypatch):
+    class_folders(tmp_path / "indoor67" / "Images", ["bar", "gym"], 3)
+    for name, chosen in (("Train", (0, 1)), ("Test", (1, 2))):
+        lines = [f"{c}/image_{i:04d}.jpg" for c in ("bar", "gym") for i in chosen]
+        (tmp_path / "indoor67" / f"{name}Images.txt").write_text("\n".join(lines))
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"indoor67: 2 images are in both lists of a split, bar/image_0001 is one"):
+        features.load_splits("indoor67")
+
+
 def test_crops_are_cut_from_the_original(folder_dataset):
     boxes = np.array([[1.5, 2, 9.2, 12]] * 6 + [[-5, -5, 500, 500]])
     cropped = features.crop_images(folder_dataset, boxes)

@@ -133,7 +133,7 @@ def test_obtain_network_trains_loads_and_names_a_missing_file(sets, tmp_path, mo
     started = time.time()
     net, history = train.obtain_network("mini_gap", sets[1], {"n": 64}, **options)
     assert len(history) == 2
-    assert history[-1]["seconds"] < time.time() - started
+    assert history[-1]["seconds"] <= time.time() - started + 0.1  # rounded to tenths
     torch.save(net.state_dict(), tmp_path / "net.pt")
     loaded, nothing = train.obtain_network("mini_gap", sets[1], {}, weights="net.pt", **options)
     assert nothing == []

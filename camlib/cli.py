@@ -3,6 +3,7 @@
 import ast
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 RICHEST_FIRST = ("full", "released", "tiny", "samples", "mini")
 # Notebook parameters that name data; a profile can run a notebook only if all it names is there.
 DATA_PARAMETERS = ("dataset", "datasets", "trained_on", "targets")
-# Of the datasets of this list each is an experiment of its own: `auto` runs those that are there.
-EACH_ALONE = "targets"
+SOME = ("targets", "rows")  # of these `auto` takes what is there, and needs one of each
 NO_FILE = ("", "random", "train", "finetune", "torchvision")  # values of `weights` that name no file
 
 
@@ -83,25 +83,58 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     return settings
 
 
+def _missing_weights(model: str, weights: str) -> list[str]:
+    """What is missing of the file that a network is loaded from."""
+    if weights in NO_FILE:
+        return []
+    if weights != "released":
+        there = (datasets.data_root() / weights).is_file()
+        return [] if there else [f"weights: missing: {weights}\n  goes into: {datasets.data_root()}"]
+    from camlib.caffe import find_released  # imports torch: only where it is needed
+
+    try:
+        find_released(model, datasets.data_root())
+    except FileNotFoundError as error:
+        return [str(error)]
+    return []
+
+
 def missing_data(overrides: dict[str, Any]) -> list[str]:
     """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
     single = [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]]
     networks = overrides.get("networks") or overrides.get("rows") or single
     trains = any(network[3] in ("train", "finetune") for network in networks)
-    named = [overrides[key] for key in DATA_PARAMETERS if key in overrides]
+    named = [overrides[key] for key in DATA_PARAMETERS if key in overrides and (trains or key != "trained_on")]
     names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
     missing = [datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains)]
-    for _, model, _, weights, *_ in networks:
-        if weights not in NO_FILE:
-            from camlib.train import find_weights  # imports torch: only where a profile names a file
+    return missing + [text for _, model, _, weights, *_ in networks for text in _missing_weights(model, weights)]
 
-            try:
-                path = find_weights(model, weights)
-                if path is not None and not path.is_file():
-                    missing.append(f"weights: missing: {weights}\n  goes into: {datasets.data_root()}")
-            except FileNotFoundError as error:
-                missing.append(str(error))
-    return missing
+
+def keep_what_is_there(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings with only those of `targets` and `rows` (of features) whose data are there, for `auto`.
+
+    torchvision's weights count as there once torch has downloaded them.
+    """
+    kept = dict(overrides)
+    if "targets" in kept:
+        kept["targets"] = [name for name in kept["targets"] if datasets.is_available(name)]
+    if "rows" in kept:
+        source = kept.get("trained_on")
+        trainable = source is None or datasets.is_available(source, train=True)
+        kept["rows"] = [
+            row
+            for row in kept["rows"]
+            if (trainable if row[3] in ("train", "finetune") else not _missing_weights(row[1], row[3]))
+            and (row[3] != "torchvision" or _is_downloaded(row[1]))
+        ]
+    return kept
+
+
+def _is_downloaded(model: str) -> bool:
+    """Whether torchvision's weights lie in torch's own cache (found by name, without importing torch)."""
+    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    folder = Path(home).expanduser() / "hub" / "checkpoints"
+    return any(folder.glob(f"{model.removesuffix('_fc7')}-*.pth"))
 
 
 @app.command()
@@ -113,9 +146,9 @@ def plan(profile: str) -> None:
         there = {path.stem for path in (PROJECT_ROOT / "params").glob("*.yml")} | {"mini"}
         for candidate in (profile for profile in RICHEST_FIRST if profile in there):
             for name, overrides in read_profile(candidate).items():
-                kept = {k: [d for d in v if datasets.is_available(d)] for k, v in overrides.items() if k == EACH_ALONE}
-                if name not in chosen and all(kept.values()) and not missing_data(overrides | kept):
-                    chosen[name] = (candidate, overrides | kept)
+                kept = keep_what_is_there(overrides)
+                if name not in chosen and all(kept.get(key, True) for key in SOME) and not missing_data(kept):
+                    chosen[name] = (candidate, kept)
     else:
         chosen = {name: (profile, overrides) for name, overrides in read_profile(profile).items()}
         missing = {text for _, overrides in chosen.values() for text in missing_data(overrides)}
@@ -125,9 +158,8 @@ def plan(profile: str) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     for name, (source, overrides) in sorted(chosen.items()):
-        typer.echo(
-            f"{name}: profile {source}" + "".join(f" ({', '.join(v)})" for k, v in overrides.items() if k == EACH_ALONE)
-        )
+        used = ", ".join([*overrides.get("targets", []), *(row[0] for row in overrides.get("rows", []))])
+        typer.echo(f"{name}: profile {source}" + (f" ({used})" if used else ""))
         text = f"# profile: {source}\n" + yaml.safe_dump(overrides | {"report_dir": f"../reports/{profile}"})
         path = folder / f"{name}.params.yml"
         if not path.exists() or path.read_text() != text:

@@ -91,7 +91,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with name, split, ids, labels, boxes, pixels in memory, and the files' sizes.
+        """16 hex digits that change with name, split, ids, all annotations, pixels in memory, and the files' sizes.
 
         The same on every machine, packed or unpacked. Raises FileNotFoundError for a missing image.
         """
@@ -100,7 +100,9 @@ class Dataset:
         for array in (self.labels, counts, np.concatenate([NO_BOXES, *self.boxes]), self.images):
             if array is not None:
                 sha.update(np.ascontiguousarray(array).data)
-        sha.update(repr([size for size, _ in self._stat_files()]).encode())
+        if self.files is not None:  # of pictures in memory the pixels say it all
+            sha.update(json.dumps(self.extras, default=np.ndarray.tolist, sort_keys=True).encode())
+            sha.update(repr([size for size, _ in self._stat_files()]).encode())
         return sha.hexdigest()[:16]
 
     @property
@@ -144,6 +146,8 @@ def random_split(
 
     test_per_class None: all the others. ValueError when a class has too few images (at least one must be left to test).
     """
+    if train_per_class < 1 or (test_per_class is not None and test_per_class < 1):
+        raise ValueError(f"random_split: {train_per_class} training and {test_per_class} test images; expected >= 1")
     rng = np.random.default_rng(seed)
     train, test = [], []
     for label in np.unique(labels):
@@ -174,13 +178,20 @@ def _need(name: str, root: Path, *places: str) -> Path:
 
 def _lines(path: Path | zipfile.Path) -> list[list[str]]:
     """A list file as its non-empty lines, split at white space."""
-    return [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.split() for line in _text_lines(path)]
+
+
+def _text_lines(path: Path | zipfile.Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
 
 
 def _xml(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError) as error:  # the latter: an unknown encoding
         raise ValueError(f"{path}: malformed XML ({error})") from error
 
 
@@ -207,7 +218,8 @@ def _check_boxes(boxes: list[np.ndarray], sizes: np.ndarray, names: Sequence[str
     owner = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
     flat = np.concatenate([NO_BOXES, *boxes])
     low, high = flat[:, :2], flat[:, 2:]
-    bad = np.flatnonzero(((high <= low) | (low < -slack) | (high > sizes[owner] + slack)).any(axis=1))
+    good = (high > low) & (low >= -slack) & (high <= sizes[owner] + slack)  # False for NaN
+    bad = np.flatnonzero(~good.all(axis=1))
     if len(bad):
         (width, height), (x0, y0, x1, y1) = sizes[owner[bad[0]]], flat[bad[0]]
         raise ValueError(
@@ -422,6 +434,8 @@ def _read_folders(
     """A folder a class; "train" and "test" are random draw `seed` of so many images a class, "all" is everything."""
     images = [image for image in _walk(base) if _class_of(image) not in ("BACKGROUND_Google", "257.clutter")]
     classes = sorted({_class_of(image) for image in images})
+    if nested := [c for c in classes if "/" in c]:
+        raise ValueError(f"{base}: {', '.join(nested[:5])} is no class folder; expected images in {base.name}/<class>/")
     if "" in classes:
         raise ValueError(f"{base}: images lie in no class folder: {', '.join(i for i in images if '/' not in i)}")
     if len(classes) > (most := OFFICIAL_CLASSES[name]):
@@ -447,7 +461,10 @@ def _read_imagenet_samples(name: str, split: str, root: Path, base: Path, classe
 
 def _read_listed(name: str, split: str, base: Path, list_file: Path, classes: list[str], **given: Any) -> Dataset:
     """The images of an official list, which must be there; the classes must be the folders on disk."""
-    listed, on_disk = [cells[0].lstrip("/") for cells in _lines(list_file)], _walk(base)
+    listed, on_disk = [line.lstrip("/") for line in _text_lines(list_file)], _walk(base)  # names may hold spaces
+    twice = [image for image, count in Counter(listed).items() if count > 1]
+    if twice or not listed:
+        raise ValueError(f"{list_file}: " + (f"lists {len(twice)} images twice: {twice[0]}" if twice else "is empty"))
     folders = {_class_of(image) for image in on_disk}
     _same(folders, classes, f"folders in {base} are in no list", f"classes of the lists have no folder in {base}")
     _same(set(listed) - set(on_disk), (), f"images of {list_file} are not in {base}", "")
@@ -464,7 +481,7 @@ def _read_sun397(name: str, split: str, root: Path, base: Path, lists: Path, par
 
 def _read_indoor67(name: str, split: str, root: Path, base: Path) -> Dataset:
     lists = {s: _need(name, base.parent, f"{s.title()}Images.txt") for s in ("train", "test")}
-    classes = sorted({_class_of(cells[0]) for file in lists.values() for cells in _lines(file)})
+    classes = sorted({_class_of(line) for file in lists.values() for line in _text_lines(file)})
     return _read_listed(name, split, base, lists[split], classes)
 
 
@@ -473,7 +490,11 @@ def _read_sun_attribute(name: str, split: str, root: Path, folder: Path, base: P
     from scipy.io import loadmat
 
     def table(file: str, key: str) -> np.ndarray:
-        return loadmat(_need(name, folder, f"{file}.mat"), squeeze_me=True)[key]
+        path = _need(name, folder, f"{file}.mat")
+        try:
+            return loadmat(path, squeeze_me=True)[key]
+        except (ValueError, KeyError, TypeError, NotImplementedError) as error:  # what scipy raises
+            raise ValueError(f"{path}: no MATLAB file with {key} ({error})") from error
 
     images = [str(image) for image in np.atleast_1d(table("images", "images"))]
     _same(images, _walk(base), f"images of images.mat are not in {base}", f"images in {base} are not in images.mat")
@@ -481,6 +502,8 @@ def _read_sun_attribute(name: str, split: str, root: Path, folder: Path, base: P
     votes = np.asarray(table("attributeLabels_continuous", "labels_cv"), np.float64)
     if votes.shape != (len(images), len(names)):
         raise ValueError(f"{folder}: labels_cv is {votes.shape}, expected {(len(images), len(names))}")
+    if not ((votes >= 0) & (votes <= 1)).all():
+        raise ValueError(f"{folder}/attributeLabels_continuous.mat: labels_cv must be shares of votes in 0..1")
     return _folder_dataset(name, split, base, images, extras={"attributes": votes, "attribute_names": names})
 
 
@@ -494,6 +517,11 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
     _same(pictured, classes, f"classes in {place} have no list *{ending}", f"lists *{ending} have no image in {place}")
     rows = [(cells[0], k) for k, file in enumerate(lists) for cells in _lines(file)]
     images = [image for image, _ in rows]
+    strange = [f"{classes[k]}{ending}: {image}" for image, k in rows if image.rpartition("_")[0] != classes[k]]
+    empty = [f"{classes[k]}{ending} is empty" for k in set(range(len(classes))) - {k for _, k in rows}]
+    twice = [f"{image} is listed twice" for image, count in Counter(images).items() if count > 1]
+    if wrong := strange + empty + twice:
+        raise ValueError(f"{base / 'ImageSplits'}: expected each image once, in its class's list; {wrong[0]}")
     sizes = _image_sizes([str(place / image) for image in images])
     persons, clipped = [], 0
     for image, size in zip(images, sizes, strict=True):
@@ -509,9 +537,8 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
 
 
 def _read_cub200(name: str, split: str, root: Path, base: Path) -> Dataset:
-    columns = {"images": 1, "image_class_labels": 1, "train_test_split": 1, "bounding_boxes": 4, "classes": 1}
     table: dict[str, dict[str, list[str]]] = {}
-    for key, count in columns.items():
+    for key, count in CUB_LISTS.items():
         file = _need(name, base, f"{key}.txt")
         rows = _lines(file)
         bad = [" ".join(row) for row in rows if len(row) != count + 1]
@@ -548,6 +575,10 @@ def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dat
     lists = [file for part, file in (("train", train), ("test", test)) if split in (part, "all")]
     nodes = [(file, node) for file in lists for node in _xml(file).iter("image")]
     images = [(node.findtext("imageName") or "").strip() for _, node in nodes]
+    if wrong := [repr(image) for image, count in Counter(images).items() if count > 1 or not image]:
+        raise ValueError(
+            f"{' or '.join(map(str, lists))}: expected each image once, with its imageName; got {wrong[0]}"
+        )
     sizes = _image_sizes([str(train.parent / image) for image in images])
     boxes, words, clipped = [], [], 0
     for (file, node), size in zip(nodes, sizes, strict=True):
@@ -565,12 +596,16 @@ def _read_svt(name: str, split: str, root: Path, train: Path, test: Path) -> Dat
     )  # fmt: skip
 
 
+_PART = re.compile(r"( (occluded|crop|cropped|part))+$")  # what annotators add to an object's name
+
+
 def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: Path) -> Dataset:
-    """Boxes bound the polygons. extras: `objects`, N lists of names; `polygons`, N lists of arrays (P, 2), x and y.
+    """Boxes bound the polygons. extras: `objects`, N lists of names, in lower case and without "occluded" or "crop";
+    `polygons`, N lists of arrays (P, 2), x and y.
 
     `skipped`: polygons left out, unnamed, of under three points or wholly outside; `clipped`: boxes cut at the border.
     """
-    files = {p.relative_to(annotations).with_suffix("").as_posix(): p for p in annotations.rglob("*.xml")}
+    files = {p.relative_to(annotations).with_suffix("").as_posix(): p for p in annotations.rglob("[!.]*.xml")}
     dataset = _folder_dataset(name, split, place, _walk(place), source="folder SUN2012")
     _same(
         dataset.ids, files,
@@ -583,7 +618,7 @@ def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: P
     for i, key in enumerate(_progress(dataset.ids, "annotations")):
         nodes = [node for node in _xml(files[key]).iter("object") if (node.findtext("deleted") or "0").strip() != "1"]
         drawn = [np.reshape([_numbers(pt, "xy", files[key]) for pt in node.iter("pt")], (-1, 2)) for node in nodes]
-        names = [(node.findtext("name") or "").strip() for node in nodes]
+        names = [_PART.sub("", (node.findtext("name") or "").strip().lower()) for node in nodes]
         whole = [name and len(points) > 2 for name, points in zip(names, drawn, strict=True)]
         bounds = [(*p.min(axis=0), *p.max(axis=0)) if ok else (0, 0, 0, 0) for p, ok in zip(drawn, whole, strict=True)]
         dataset.boxes[i], left, cut = _clip_boxes(bounds, dataset.sizes[i])
@@ -601,7 +636,10 @@ def _read_sun2012(name: str, split: str, root: Path, place: Path, annotations: P
 
 @dataclass(frozen=True)
 class Entry:
-    """How a dataset is read, what must be there (of each item, any one place), where to get it, on what terms."""
+    """How a dataset is read, what must be there (of each item, any one place), where to get it, on what terms.
+
+    The reader is given the places of `needs`, and finds those of `lists` itself.
+    """
 
     read: Callable[..., Dataset]
     splits: tuple[str, ...]
@@ -609,8 +647,10 @@ class Entry:
     get: str
     terms: str
     defaults: dict[str, int] = field(default_factory=dict)  # of the reader's options
+    lists: tuple[tuple[str, ...], ...] = ()
 
 
+CUB_LISTS = {"images": 1, "image_class_labels": 1, "train_test_split": 1, "bounding_boxes": 4, "classes": 1}  # columns
 TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 ILSVRC_TRAIN = ("ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train", "train")
 ILSVRC_META = "ILSVRC2012_devkit_t12/data/meta.mat"
@@ -620,8 +660,10 @@ ILSVRC_EXCLUDED = [
     for folder in ("", "ILSVRC2012_devkit_t12/data/", "ILSVRC/devkit/data/")
 ]
 RESEARCH = "non-commercial research; the photographs belong to their owners"
-# Of datasets without a list of their classes: one folder too many is noticed; a subset of the classes is welcome.
-OFFICIAL_CLASSES = {"caltech101": 101, "caltech256": 256, "scene15": 15, "event8": 8}
+# Of a dataset without a list of its classes a subset is welcome; one folder too many is noticed.
+OFFICIAL_CLASSES = {
+    "sun397": 397, "indoor67": 67, "scene15": 15, "caltech101": 101, "caltech256": 256, "action40": 40, "event8": 8,
+}  # fmt: skip
 TRAIN_TEST, TRAIN_TEST_ALL = ("train", "test"), ("train", "test", "all")
 _SYNTHETIC = Entry(_read_synthetic, ("train", "val", "test"), (), "drawn from a seed, always there", "MIT")
 REGISTRY: dict[str, Entry] = {
@@ -653,7 +695,7 @@ REGISTRY: dict[str, Entry] = {
     "cub200": Entry(
         _read_cub200, TRAIN_TEST, (("CUB_200_2011",),),
         "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz (md5 97eceeb196236b17998738112f37df78)",
-        RESEARCH,
+        RESEARCH, lists=tuple((f"CUB_200_2011/{key}.txt",) for key in CUB_LISTS),
     ),
     "caltech101": Entry(
         _read_folders, TRAIN_TEST_ALL, (("caltech101/101_ObjectCategories", "101_ObjectCategories"),),
@@ -669,11 +711,13 @@ REGISTRY: dict[str, Entry] = {
         _read_sun397, TRAIN_TEST, (("SUN397",), ("SUN397/Partitions", "Partitions")),
         "http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz (md5 8ca2778205c41d23104230ba66911c7a) and, "
         "unpacked into SUN397/Partitions/, Partitions.zip from the same page", RESEARCH,
+        lists=tuple((f"SUN397/Partitions/{k}_01.txt", f"Partitions/{k}_01.txt") for k in ("Training", "Testing")),
     ),
     "indoor67": Entry(
         _read_indoor67, TRAIN_TEST, (("indoor67/Images", "indoorCVPR_09/Images"),),
         "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar; beside its Images/ "
         "TrainImages.txt and TestImages.txt from https://web.mit.edu/torralba/www/", RESEARCH,
+        lists=tuple((f"indoor67/{k}Images.txt", f"indoorCVPR_09/{k}Images.txt") for k in ("Train", "Test")),
     ),
     "scene15": Entry(
         _read_folders, TRAIN_TEST_ALL, (("scene15", "15-Scene"),),
@@ -684,11 +728,13 @@ REGISTRY: dict[str, Entry] = {
         (("SUNAttributeDB",), ("SUNAttributeDB_Images/images", "SUNAttributeDB/images")),
         "https://cs.brown.edu/~gmpatter/Attributes/SUNAttributeDB.tar.gz and SUNAttributeDB_Images.tar.gz",
         RESEARCH,
+        lists=tuple((f"SUNAttributeDB/{k}.mat",) for k in ("images", "attributes", "attributeLabels_continuous")),
     ),
     "action40": Entry(
         _read_action40, TRAIN_TEST, (("Stanford40", "action40"),),
         "http://vision.stanford.edu/Datasets/Stanford40_{JPEGImages,ImageSplits,XMLAnnotations}.zip, into Stanford40/",
         RESEARCH,
+        lists=tuple((f"Stanford40/{k}", f"action40/{k}") for k in ("JPEGImages", "ImageSplits", "XMLAnnotations")),
     ),
     "event8": Entry(
         _read_folders, TRAIN_TEST_ALL, (("event_dataset", "event8"),),
@@ -723,7 +769,8 @@ def _registered(name: str) -> Entry:
 
 
 def _missing(name: str, root: str | Path | None, train: bool) -> list[str]:
-    needs = _registered(name).needs + ((ILSVRC_TRAIN,) if train and name == "ilsvrc2012" else ())
+    entry = _registered(name)
+    needs = entry.needs + entry.lists + ((ILSVRC_TRAIN,) if train and name == "ilsvrc2012" else ())
     return [" or ".join(places) for places in needs if not _find(_folder(root), *places)]
 
 
@@ -757,9 +804,9 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     if split not in entry.splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(entry.splits)}")
     folder = _folder(root)
-    places = [_find(folder, *alternatives) for alternatives in entry.needs]
-    if None in places:
+    if _missing(name, root, False):
         raise FileNotFoundError(describe_missing(name, root))
+    places = [_find(folder, *alternatives) for alternatives in entry.needs]
     dataset = entry.read(name, split, folder, *places, **(entry.defaults | options))
     if not len(dataset) and places:
         raise FileNotFoundError(f"{name}: no images of split {split!r} in {', '.join(map(str, places))}")

@@ -39,6 +39,14 @@ def box_mask(boxes: ArrayLike, size: Sequence[int] | np.ndarray) -> Mask:
     return mask
 
 
+def holds_point(boxes: ArrayLike, point: ArrayLike) -> bool:
+    """Whether a point (x, y) lies in any of the boxes (M, 4)."""
+    corners = np.reshape(check_boxes(boxes, allow_empty=True), (-1, 4))
+    x, y = np.asarray(point, np.float64)
+    x0, y0, x1, y1 = corners.T
+    return bool(((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)).any())
+
+
 def centre_map(height: int, width: int) -> NDArray[np.float64]:
     """A Gaussian hill in the centre, its deviation a quarter of each side: what a map knows that has not looked."""
     y, x = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in (height, width))
@@ -153,6 +161,8 @@ def compare_runs(
         values += [share_value(f"{what} {where}", table[what], label, seed) for label, table in runs.tables.items()]
         first, *others = runs.tables
         pairs = {f"{first} against {label}": (runs.tables[first][what], runs.tables[label][what]) for label in others}
+        for blind in ("uniform map", "centre map"):
+            pairs[f"shuffled labels against {blind}"] = (runs.tables["shuffled labels"][what], runs.tables[blind][what])
         pairs["shuffled labels' map against another class's"] = (runs.control[0][what], runs.control[1][what])
         for label, pair in pairs.items():
             found = compare(*pair, seed)
@@ -171,6 +181,8 @@ def fit_shuffled(
     fit: Callable[..., LinearClassifier], features: np.ndarray, labels: np.ndarray, shuffles: int, seed: int = 0
 ) -> list[LinearClassifier]:
     """fit(features, labels, seed=seed) with the true labels, then with so many shuffles of them: a claim's control."""
+    if shuffles < 1:
+        raise ValueError(f"shuffles is {shuffles}; expected at least 1, for there is no control without")
     shuffled = [np.random.default_rng([seed, s]).permutation(labels) for s in range(shuffles)]
     return [fit(features, given, seed=seed) for given in (labels, *shuffled)]
 
@@ -195,12 +207,28 @@ def keep_classes(dataset: Dataset, least: int) -> Dataset:
     Raises ValueError if no class has so many.
     """
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    kept = [k for k, c in enumerate(dataset.classes) if counts[k] >= least and c not in ("m/misc", "o/outliers")]
+    kept = [
+        k
+        for k, c in enumerate(dataset.classes)
+        if counts[k] >= least and c.rpartition("/")[2] not in ("misc", "outliers")
+    ]
     if not kept:
         raise ValueError(f"{dataset.name}: no class has {least} images; the largest has {counts.max()}")
     part = dataset.subset(np.isin(dataset.labels, kept))
     classes, names = ([every[k] for k in kept] for every in (dataset.classes, dataset.class_names))
     return replace(part, labels=np.searchsorted(kept, part.labels), classes=classes, class_names=names)
+
+
+def polygon_mask(points: ArrayLike, size: tuple[int, int]) -> Mask:
+    """Pixels whose centre lies in a polygon (P, 2), for an image of size (width, height) -> (H, W) bool.
+
+    Drawn four times finer, and there by OpenCV, whose outlines are a pixel wide: right to a quarter of a pixel.
+    """
+    fine, (width, height) = 4, size
+    corners = np.clip(points, -1, np.add(size, 1)) * fine
+    canvas = np.zeros((fine * height, fine * width), np.uint8)
+    cv2.fillPoly(canvas, [np.rint(corners - 0.5).astype(np.int32)], (1,))
+    return canvas[fine // 2 :: fine, fine // 2 :: fine].astype(bool)
 
 
 def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
@@ -216,9 +244,7 @@ def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
     found: dict[str, Mask] = {}
     for k, listed in enumerate(extras["objects"][i]):
         if "polygons" in extras:
-            name, canvas = listed, np.zeros((height, width), np.uint8)
-            cv2.fillPoly(canvas, [np.rint(extras["polygons"][i][k]).astype(np.int32)], (1,))
-            mask = canvas.astype(bool)
+            name, mask = listed, polygon_mask(extras["polygons"][i][k], (width, height))
         else:
             name, mask = listed[0], extras["object_masks"][i][listed[2]]
         if mask.any():
@@ -280,7 +306,8 @@ def captions_with(captions: Sequence[str], phrase: str) -> Mask:
     """Which captions contain the phrase as whole words, in any case -> (N,) bool. ValueError for an empty phrase."""
     if not phrase.strip():
         raise ValueError("phrase is empty; expected at least one word")
-    pattern = re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE)
+    words = r"\s+".join(map(re.escape, phrase.split()))
+    pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
     return np.array([bool(pattern.search(caption)) for caption in captions])
 
 
@@ -289,12 +316,15 @@ def mine_detector(features: np.ndarray, positive: ArrayLike, seed: int = 0, roun
 
     features (N, K), positive (N,) bool. It starts from all positives and as many random negatives; each round adds the
     negatives that the detector scores worst, those it gets wrong or within the margin, up to the number of positives,
-    and fits again; it stops when there are none. Raises ValueError if one of the two kinds is missing.
+    and fits again; it stops when there are none. Raises ValueError if there are fewer than two of either kind.
     """
     wanted = np.asarray(positive, bool)
     count = int(wanted.sum())
-    if wanted.shape != (len(features),) or count in (0, len(wanted)):
-        raise ValueError(f"positive has shape {wanted.shape}, {count} of them; expected ({len(features)},), both kinds")
+    if wanted.shape != (len(features),) or not 2 <= count <= len(wanted) - 2 or rounds < 1:
+        raise ValueError(
+            f"positive has shape {wanted.shape}, {count} of them, rounds is {rounds}; expected ({len(features)},), at "
+            "least two of both kinds, one round or more"
+        )
     used = wanted.copy()
     used[np.random.default_rng(seed).permutation(np.flatnonzero(~wanted))[:count]] = True
     for _ in range(rounds):

@@ -1,5 +1,7 @@
 """A network over a whole dataset: files in, classes and boxes out, one forward pass, resumable shard by shard."""
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -74,8 +76,11 @@ def run_sharded(
             arrays = compute(np.arange(start, min(start + shard, n)))
             with write_aside(path) as aside:
                 np.savez(aside, **arrays)  # type: ignore[arg-type]
-        with np.load(path) as part:
-            parts.append({name: part[name] for name in part.files})
+        try:
+            with open(path, "rb") as file, np.load(file) as part:  # closed even where numpy refuses it
+                parts.append({name: part[name] for name in part.files})
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: a damaged shard of the cache; delete it and run again ({error})") from error
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -7,6 +7,7 @@ equation then maps classes that the network was never trained for.
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,24 +22,35 @@ from torch import nn
 
 from camlib import datasets
 from camlib.boxes import check_boxes
+from camlib.caffe import load_released
 from camlib.datasets import NO_BOXES, Dataset
 from camlib.evaluate import digest_weights, pick_device, run_sharded
-from camlib.models import GAPNet, build_model
+from camlib.models import GAPNet, Pool, build_model, load_weights, read_weights
 from camlib.results import digest
-from camlib.train import obtain_network
+from camlib.train import Recipe, find_weights, obtain_network
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
 
+# The eight of Table 5; and others that are split by the same rules.
+TRANSFER_DATASETS = (
+    "sun397", "indoor67", "scene15", "sun-attribute", "caltech101", "caltech256", "action40", "event8",
+    "cub200", "tiny-imagenet-200", "synthetic-transfer", "synthetic-finegrained",
+)  # fmt: skip
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices to train on, indices to test on
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of C, for standardised features
 FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: so many folds of at most so many of the training images
 LIBLINEAR_LIMIT = 5e7  # images x features x classes: scikit-learn's solver takes them class by class, on one core
 
 
-def alexnet_fc7(weights: str | None = None) -> GAPNet:
-    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px."""
+def alexnet_fc7(weights: str | Path | None = None) -> GAPNet:
+    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px.
+
+    weights: None (random), "torchvision", or a file, as of `build_model`.
+    """
     import torchvision
 
     net = torchvision.models.alexnet(weights="IMAGENET1K_V1" if weights == "torchvision" else None)
+    if weights not in (None, "torchvision"):
+        load_weights(net, read_weights(weights), weights)
     layers = (net.features, net.avgpool, nn.Flatten(), *net.classifier[:6], nn.Unflatten(1, (4096, 1, 1)))
     return GAPNet(nn.Sequential(*layers), net.classifier[6])
 
@@ -58,22 +70,35 @@ def cut_class_maps(net: GAPNet) -> GAPNet:
 
 
 def feature_network(
-    model: str, source: Dataset, train_options: dict[str, Any], *, weights: str, seed: int = 0, **options: Any
+    model: str,
+    trained_on: tuple[str, dict[str, Any], dict[str, Any]],
+    *,
+    pool: Pool = "avg",
+    weights: str,
+    preset: Preset,
+    recipe: Recipe,
+    seed: int = 0,
 ) -> GAPNet:
-    """The network whose features are transferred, in eval mode: as `obtain_network`, whose arguments these are, and
+    """The network whose features are transferred, in eval mode.
 
-    - weights "random", drawn from the seed (torchvision's and files keep their 1,000 classes, whatever `source` has);
-    - model "alexnet_fc7" (see there), and squeezenets with their 512 maps (see `cut_class_maps`).
+    weights "train" or "finetune": trained here (see `obtain_network`) on the dataset that `trained_on` names, with the
+    keywords of its validation and of its training split; it is not looked at otherwise. "random": drawn from the seed.
+    "torchvision", "released" or a file in the data folder: as it is.
+    model "alexnet_fc7": see there; of squeezenets the 512 maps (see `cut_class_maps`).
+    Raises what the loaders raise, naming the file.
     """
     if weights in ("train", "finetune"):
-        return obtain_network(model, source, train_options, weights=weights, seed=seed, **options)[0]
-    if model == "alexnet_fc7":
-        return alexnet_fc7(weights).eval()
-    place = {"random": None, "torchvision": "torchvision"}.get(weights, datasets.data_root() / weights)
+        name, options, train_options = trained_on
+        source = datasets.load(name, **options)
+        chosen: dict[str, Any] = {"pool": pool, "weights": weights, "preset": preset, "recipe": recipe, "seed": seed}
+        return obtain_network(model, source, train_options, **chosen)[0]
+    path = None if weights == "random" else find_weights(model, weights) or weights
+    if weights == "released":
+        return load_released(path, model)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = build_model(model, pool=options["pool"], weights=place)
-    return (cut_class_maps(net) if model.startswith("squeezenet") else net).eval()
+        net = alexnet_fc7(path) if model == "alexnet_fc7" else build_model(model, pool=pool, weights=path)
+        return (cut_class_maps(net) if model.startswith("squeezenet") else net).eval()
 
 
 def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> NDArray[np.float32]:
@@ -88,9 +113,11 @@ def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         pooled = []
         with torch.no_grad():
-            for _, images in iterate_batches(dataset, preset.squash, batch_size, indices):
+            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
                 x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
                 pooled.append(net.pool_features(net.features(x)).float().cpu().numpy())  # (B, K)
+                if len(bad := np.flatnonzero(~np.isfinite(pooled[-1]).all(1))):
+                    raise ValueError(f"{dataset.name}, image {dataset.ids[batch[bad[0]]]}: features are not finite")
         return {"features": np.concatenate(pooled)}
 
     key = digest(digest_weights(net.backbone), net.pool, dataset.cache_key, asdict(preset))
@@ -130,6 +157,7 @@ def fit_linear(
     small to choose C.
     """
     x, y = np.asarray(features), np.asarray(labels)
+    x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float32)
     if x.ndim != 2 or y.shape != x.shape[:1] or not x.size or not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"features {x.shape} and labels {y.shape} {y.dtype}; expected (N, K) and (N,) integers")
     if not np.isfinite(x).all():
@@ -157,6 +185,7 @@ def fit_linear(
 def _fit_scaled(x: NDArray, y: NDArray, c: float, seed: int) -> LinearClassifier:
     mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
     scale[scale <= 1e-7 * np.abs(mean)] = 1.0  # constant features
+    scale = np.maximum(scale, 1e-4 * np.median(scale))  # one that hardly ever fires would get a boundless weight
     classes = int(y.max()) + 1
     if x.size * classes <= LIBLINEAR_LIMIT:
         svm = LinearSVC(C=c, dual="auto", tol=1e-3, max_iter=20_000, random_state=seed).fit((x - mean) / scale, y)
@@ -209,18 +238,30 @@ def with_classifier(net: GAPNet, classifier: LinearClassifier) -> GAPNet:
     return GAPNet(net.backbone, fc, net.pool).eval()
 
 
+def has_paper_protocol(images: Dataset, options: dict[str, Any]) -> bool:
+    """Whether a measurement may stand beside Table 5: the dataset with all its classes, split as the protocol says."""
+    names = images.extras.get("attribute_names", images.classes)
+    official = datasets.OFFICIAL_CLASSES | {"sun-attribute": 102}
+    return not options and len(names) == official.get(images.name)
+
+
 def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tuple[Dataset, list[Split]]:
     """A dataset's images, each once, and the splits of its protocol (paper, Section 4), as indices into them.
+
+    name: one of TRANSFER_DATASETS. seed: of the draws, and of the pictures where they are drawn.
 
     Random draws where the protocol says so (synthetic-*, caltech101, caltech256, scene15, event8), with `per_class` and
     `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none for
     sun-attribute (see `attribute_precision`); else the one official pair. Other options go to `datasets.load`.
     """
+    if name not in TRANSFER_DATASETS:
+        raise ValueError(f"{name!r} has no protocol for transfer; expected one of {', '.join(TRANSFER_DATASETS)}")
     entry = datasets.REGISTRY[name]
     if entry.splits == ("all",):
         return datasets.load(name, split="all", **options), []
     if "per_class" in entry.defaults or name.startswith("synthetic"):
-        options = {"per_class": 30, "test_per_class": None} | entry.defaults | options
+        drawn = {"seed": seed} if name.startswith("synthetic") else {}
+        options = {"per_class": 30, "test_per_class": None} | entry.defaults | drawn | options
         counts = (options.pop("per_class"), options.pop("test_per_class"))
         images = datasets.load(name, split="all" if entry.defaults else "val", **options)
         return images, [datasets.random_split(images.labels, *counts, seed=seed + d) for d in range(draws)]
@@ -231,12 +272,16 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
     row = {image: i for i, image in enumerate(dict.fromkeys(joined["ids"]))}
     first = np.unique([row[i] for i in joined["ids"]], return_index=True)[1]  # partitions share images
     excluded = np.concatenate([part.excluded for part in parts])
-    images = replace(parts[0], split="-".join(entry.splits), extras={}, excluded=excluded, **joined).subset(first)
+    source = f"{parts[0].source.split(',')[0]}, {len(first)} images, {'-'.join(entry.splits)}"
+    whole: dict[str, Any] = {"split": "-".join(entry.splits), "source": source, "extras": {}, "excluded": excluded}
+    images = replace(parts[0], **whole, **joined).subset(first)
     indices = [np.array([row[i] for i in part.ids]) for part in parts]
     splits = list(zip(indices[::2], indices[1::2], strict=True))
     for train, test in splits:
         if len(both := np.intersect1d(train, test)):
             raise ValueError(f"{name}: {len(both)} images are in both lists of a split, {images.ids[both[0]]} is one")
+        if missing := sorted(set(range(len(images.classes))) - set(images.labels[train])):
+            raise ValueError(f"{name}: class {images.classes[missing[0]]} has no image in the list of training images")
     return images, splits
 
 
@@ -249,12 +294,32 @@ class Transfer(NamedTuple):
 
 
 def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split], seed: int = 0) -> Transfer:
-    """Fit on each split's training part, test on the other. features (N, K), labels (N,)."""
+    """Fit on each split's training part, test on the other. features (N, K), labels (N,), D splits.
+
+    Each split's classifier is kept in the cache under a hash of what it was fitted on: a run that was killed goes on.
+    Raises ValueError for no splits, features of another length than the labels, NaN in any of them (also those that are
+    only tested), a split that trains and tests on the same image, or what `fit_linear` refuses.
+    """
+    if len(features) != len(labels) or not len(splits) or not all(len(test) for _, test in splits):
+        raise ValueError(
+            f"features {features.shape}, labels {labels.shape}, {len(splits)} splits; expected as many, > 0"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("features hold NaN or infinite values; expected finite ones")
+
+    def fit(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        found = [fit_linear(features[splits[d][0]], labels[splits[d][0]], seed) for d in chosen]
+        return {key: np.stack([getattr(svm, key) for svm in found]) for key in LinearClassifier._fields}
+
+    parts = [np.ascontiguousarray(array).tobytes() for array in (features, labels, *(train for train, _ in splits))]
+    kept = run_sharded("svm", digest(str(features.dtype), seed, *parts), len(splits), fit, shard=1)
+    classifiers = [LinearClassifier(weight, bias, float(c)) for weight, bias, c in zip(*kept.values(), strict=True)]
     tested, right = np.zeros(len(labels)), np.zeros(len(labels))
-    accuracies, classifiers = [], []
-    for train, test in splits:
-        classifiers.append(fit_linear(features[train], labels[train], seed))
-        correct = classifiers[-1].predict(features[test]) == labels[test]
+    accuracies = []
+    for classifier, (train, test) in zip(classifiers, splits, strict=True):
+        if len(both := np.intersect1d(train, test)):
+            raise ValueError(f"image {both[0]} is in both parts of a split, and {len(both) - 1} more")
+        correct = classifier.predict(features[test]) == labels[test]
         accuracies.append(100 * correct.mean())
         tested[test] += 1 / len(test)
         right[test] += correct / len(test)
@@ -268,16 +333,21 @@ def attribute_precision(features: NDArray, votes: NDArray, per_class: int = 150,
     """Average precision of each attribute (SUN Attribute), one classifier an attribute: (A,) fractions.
 
     features (N, K), votes (N, A), shares in 0..1: from 2/3 on positive, 0 negative, in between not used. `per_class` of
-    each train (half the positives, if they are fewer); the other positives and as many negatives test.
+    each train (half of the rarer kind, if that is less); of the others as many of each kind as there are of both test,
+    so that chance is one half. Raises ValueError for votes outside 0..1 or an attribute with too few images.
     """
+    shares = np.asarray(votes, np.float64)
+    if shares.ndim != 2 or len(shares) != len(features) or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"votes have shape {shares.shape}; expected ({len(features)}, A), shares in 0..1")
     precision = []
-    for a, share in enumerate(np.asarray(votes).T):
+    for a, share in enumerate(shares.T):
         rng = np.random.default_rng([seed, a])
         yes, no = rng.permutation(np.flatnonzero(share > 0.6)), rng.permutation(np.flatnonzero(share == 0))
-        n = min(per_class, len(yes) // 2)
-        if n < 2 or len(no) <= n:
+        both = min(len(yes), len(no))
+        n = min(per_class, both // 2)
+        if n < 2:
             raise ValueError(f"attribute {a} has {len(yes)} positive and {len(no)} negative images; too few to split")
-        train, test = np.concatenate([no[:n], yes[:n]]), np.concatenate([no[n : len(yes)], yes[n:]])
+        train, test = np.concatenate([no[:n], yes[:n]]), np.concatenate([no[n:both], yes[n:both]])
         scores = fit_linear(features[train], np.repeat([0, 1], n), seed).decision(features[test])[:, 1]
         precision.append(average_precision_score(share[test] > 0.6, scores))
     return np.array(precision)
@@ -297,6 +367,8 @@ def crop_images(dataset: Dataset, boxes: NDArray) -> Dataset:
     Labels and ids stay, true boxes don't come along. Raises ValueError for boxes of another shape, or not finite.
     """
     given = check_boxes(boxes, "boxes")
+    if (dataset.sizes < 1).any():
+        raise ValueError(f"{dataset.name} {dataset.split}: the sizes of its images are not known; crops need them")
     if given.shape != (len(dataset), 4):
         raise ValueError(f"boxes have shape {given.shape}; expected ({len(dataset)}, 4)")
     low = np.floor(given[:, :2]).clip(0, dataset.sizes - 1)

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from camlib.datasets import Dataset
-from camlib.results import cache_dir, write_aside
+from camlib.results import cache_dir, digest, write_aside
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -120,7 +122,8 @@ def load_squashed(dataset: Dataset, size: int) -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
     if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
         return dataset.images.transpose(0, 3, 1, 2)
-    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.cache_key}-{size}.npy"
+    made_by = digest(PIL.__version__, Path(__file__).read_bytes())  # what other code squashed is not taken for this
+    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.cache_key}-{made_by}-{size}.npy"
     if not path.exists():
         batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
         with write_aside(path) as aside:

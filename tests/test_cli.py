@@ -68,6 +68,33 @@ def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch
         cli.plan("full")
 
 
+def test_auto_keeps_the_features_whose_weights_are_there(project, monkeypatch):
+    make_notebook(
+        project / "notebooks" / "01_x.ipynb",
+        parameters=PARAMETERS + '\ntargets = []  # l: t\nrows = []  # l: r\ntrained_on = ""  # s: t',
+    )
+    rows = [["fc7", "alexnet_fc7", "avg", "torchvision", ""], ["pool", "googlenet", "avg", "torchvision", ""]]
+    rows += [["own", "googlenet_gap", "avg", "finetune", ""], ["file", "nin", "avg", "nin.pt", ""]]
+    settings = {"01_x": {"targets": ["event8"], "rows": rows, "trained_on": "ilsvrc2012"}}
+    (project / "params" / "full.yml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
+    there = {"event8"}
+    monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name in there)
+
+    def labels():
+        cli.plan("auto")
+        return [row[0] for row in yaml.safe_load(planned(project, "auto")).get("rows", [])]
+
+    assert labels() == []
+    assert planned(project, "auto").startswith("# profile: mini")
+    for path in ("torch/hub/checkpoints/googlenet-1378be20.pth", "raw/nin.pt"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).touch()
+    assert labels() == ["pool", "file"]
+    there.add("ilsvrc2012")
+    assert labels() == ["pool", "own", "file"]
+
+
 def test_a_profile_without_its_data_says_what_is_missing_where_it_goes_and_how_to_get_it(project):
     with pytest.raises(FileNotFoundError) as error:
         cli.plan("tiny")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -502,6 +503,36 @@ def test_sun397_partitions(tmp_path):
         load("sun397", tmp_path, "train")
 
 
+def test_readers_agree_with_torchvisions(tmp_path):
+    """An independent reader: the same images with the same classes, once its order, that of the disk, is sorted."""
+    for name, count in (("zebra", 4), ("ant", 3), ("BACKGROUND_Google", 2)):
+        for i in range(1, count + 1):
+            save_image(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_{i:04d}.jpg", (8 + i, 9))
+    for name, count in (("001.ak47", 2), ("002.bat", 3)):
+        for i in range(1, count + 1):
+            save_image(tmp_path / f"caltech256/256_ObjectCategories/{name}/{name[:3]}_{i:04d}.jpg", (8 + i, 9))
+    for name in ("a/abbey", "c/church/indoor", "c/church/outdoor"):
+        for i in (2, 1):
+            save_image(tmp_path / f"SUN397/{name}/sun_{i}.jpg", (8 + i, 9))
+    write(tmp_path / "SUN397/ClassName.txt", "/a/abbey\n/c/church/indoor\n/c/church/outdoor\n")
+    lines = [f"/{c}/sun_{i}.jpg" for c in ("a/abbey", "c/church/indoor", "c/church/outdoor") for i in (1, 2)]
+    for kind in ("Training", "Testing"):
+        write(tmp_path / f"SUN397/Partitions/{kind}_01.txt", "\n".join(lines))
+    for name, reader in (
+        ("caltech101", torchvision.datasets.Caltech101), ("caltech256", torchvision.datasets.Caltech256),
+        ("sun397", torchvision.datasets.SUN397),
+    ):  # fmt: skip
+        theirs = reader(tmp_path)
+        ours = load(name, tmp_path, "train" if name == "sun397" else "all")
+        listed = []
+        for i in range(len(theirs)):
+            image, label = theirs[i]
+            listed.append((label, image.size))
+            image.close()  # torchvision leaves it open
+        assert sorted(listed) == sorted((k, ours[i].size) for i, k in enumerate(ours.labels))
+        assert len(ours) > 4
+
+
 def test_indoor67_lists(tmp_path):
     base = tmp_path / "indoor67"
     for category in ("attic", "bar"):
@@ -513,6 +544,23 @@ def test_indoor67_lists(tmp_path):
     write(base / "TestImages.txt", "attic/2.jpg\n")
     assert load("indoor67", tmp_path, "train").labels.tolist() == [1, 0]
     assert load("indoor67", tmp_path, "test").ids == ["attic/2"]
+    save_image(base / "Images/bar/Bar Royal 2.jpg")  # the official lists have such names
+    write(base / "TestImages.txt", "attic/2.jpg\nbar/Bar Royal 2.jpg\n")
+    assert load("indoor67", tmp_path, "test").ids == ["attic/2", "bar/Bar Royal 2"]
+    for text, message in (("attic/2.jpg\nattic/2.jpg\n", "lists 1 images twice: attic/2"), ("\n", "is empty")):
+        kept = (base / "TestImages.txt").read_text()
+        write(base / "TestImages.txt", text + ("" if text == "\n" else "bar/0.jpg\n"))
+        with pytest.raises(ValueError, match=rf"TestImages\.txt: {message}"):
+            load("indoor67", tmp_path, "test")
+        write(base / "TestImages.txt", kept)
+    (base / "TestImages.txt").write_bytes("attic/2.jpg\nbar/caf\xe9.jpg\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"TestImages\.txt: not a text file in UTF-8"):
+        load("indoor67", tmp_path, "test")
+    write(base / "TestImages.txt", "attic/2.jpg\nbar/0.jpg\n")
+    save_image(base / "Images/new/0.jpg")
+    with pytest.raises(ValueError, match=r"1 folders in .* are in no list: new"):
+        load("indoor67", tmp_path, "train")
+    shutil.rmtree(base / "Images/new")
     write(base / "TestImages.txt", "attic/2.jpg\nattic/7.jpg\n")
     with pytest.raises(ValueError, match=r"TestImages\.txt are not in .*: attic/7\.jpg"):
         load("indoor67", tmp_path, "test")
@@ -542,6 +590,21 @@ def test_sun_attribute(tmp_path):
     savemat(tmp_path / "SUNAttributeDB/attributeLabels_continuous.mat", {"labels_cv": votes[:2]})
     with pytest.raises(ValueError, match="labels_cv"):
         load("sun-attribute", tmp_path, "all")
+    file = tmp_path / "SUNAttributeDB/attributeLabels_continuous.mat"
+    savemat(file, {"labels_cv": 3 * votes})
+    with pytest.raises(ValueError, match=r"attributeLabels_continuous\.mat: labels_cv must be shares"):
+        load("sun-attribute", tmp_path, "all")
+    for wrong in (lambda: savemat(file, {"labels": votes}), lambda: file.write_bytes(b"no matrix" * 40)):
+        wrong()
+        with pytest.raises(ValueError, match=r"attributeLabels_continuous\.mat: no MATLAB file with labels_cv"):
+            load("sun-attribute", tmp_path, "all")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"attributeLabels_continuous\.mat"):
+        load("sun-attribute", tmp_path, "all")
+    savemat(file, {"labels_cv": votes})
+    save_image(tmp_path / "SUNAttributeDB_Images/images/z/zoo/sun_9.jpg")
+    with pytest.raises(ValueError, match=r"are not in images\.mat: z/zoo/sun_9"):
+        load("sun-attribute", tmp_path, "all")
 
 
 def test_action40(tmp_path):
@@ -565,6 +628,21 @@ def test_action40(tmp_path):
     train = load("action40", tmp_path, "train")
     assert train.extras["person_boxes"][0].tolist() == [[3, 4, 40, 21]]
     assert train.extras["clipped"] == 1
+    for text, message in (
+        ("cooking_001.jpg\nriding_a_bike_002.jpg\n", "cooking_train.txt: riding_a_bike_002.jpg"),
+        ("cooking_001.jpg\ncooking_001.jpg\n", "cooking_001.jpg is listed twice"),
+        ("", "cooking_train.txt is empty"),
+    ):
+        write(base / "ImageSplits/cooking_train.txt", text)
+        with pytest.raises(ValueError, match=rf"ImageSplits: .*{message}"):
+            load("action40", tmp_path, "train")
+    write(base / "ImageSplits/cooking_train.txt", "cooking_001.jpg\n")
+    before = load("action40", tmp_path, "train").fingerprint
+    write(base / "XMLAnnotations/cooking_001.xml", voc_xml((40, 30), [("person", 3, 4, 25, 20)]))
+    assert load("action40", tmp_path, "train").fingerprint != before, "results are measured against these boxes"
+    write(base / "XMLAnnotations/cooking_001.xml", "<?xml version='1.0' encoding='foo'?><annotation/>")
+    with pytest.raises(ValueError, match=r"cooking_001\.xml: malformed XML"):
+        load("action40", tmp_path, "train")
     (base / "XMLAnnotations/cooking_001.xml").unlink()
     with pytest.raises(FileNotFoundError, match=r"cooking_001\.xml"):
         load("action40", tmp_path, "train")
@@ -635,6 +713,10 @@ def test_street_view_text(tmp_path):
     write(tmp_path / "svt1/test.xml", f"<tagset>{svt_image('a.jpg', ('BAR', 'x', 2, 10, 5))}</tagset>")
     with pytest.raises(ValueError, match=r"test\.xml.*lacks a number"):
         load("svt", tmp_path, "test")
+    for text in (svt_image("a.jpg") * 2, "<image><address/></image>"):
+        write(tmp_path / "svt1/test.xml", f"<tagset>{text}</tagset>")
+        with pytest.raises(ValueError, match=r"test\.xml: expected each image once, with its imageName"):
+            load("svt", tmp_path, "test")
     write(tmp_path / "svt1/test.xml", "<tagset>")
     with pytest.raises(ValueError, match=r"test\.xml: malformed XML"):
         load("svt", tmp_path, "test")

@@ -1,11 +1,14 @@
 """Shares, ranks, receptive fields and patches against hand-made maps, hand-counted scenes and planted images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.path import Path
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
@@ -92,6 +95,7 @@ def test_runs_beside_maps_that_know_less():
     ]  # fmt: skip
     assert verdicts["peak outside, SVM's map against uniform map"] == ("more", 50, 50, 50)
     assert verdicts["peak outside, shuffled labels' map against another class's"][:2] == ("no difference seen", 0)
+    assert verdicts["peak outside, shuffled labels against centre map"].difference == 0
 
 
 def test_maps_of_many_classifiers_come_from_one_pass(monkeypatch):
@@ -116,13 +120,14 @@ def test_shuffled_labels_find_nothing_and_true_ones_do():
     """On drawn actions with an untrained network: colours alone tell something, shuffled labels tell nothing."""
     torch.manual_seed(0)
     net = build_model("mini_gap", 2).eval()
-    images = load("synthetic-actions", n=96)
+    images = load("synthetic-actions", n=400)
     with torch.no_grad():
         pictures = torch.from_numpy(images.images).permute(0, 3, 1, 2)
         x = net.pool_features(net.features(normalize_images(pictures, Preset(64, 64)))).numpy()
-    svms = d.fit_shuffled(lambda x, y, seed: fit_linear(x, y, seed, [0.01]), x, images.labels, 12)
-    maps = d.iterate_runs(net, svms, images, Preset(64, 64), images.labels, (images.labels + 1) % 8)
-    runs = d.measure_runs(maps, {"object": images.extras["masks"]["object"]}, images.labels)
+    fitted, held = np.arange(240), images.subset(np.arange(240, 400))
+    svms = d.fit_shuffled(lambda x, y, seed: fit_linear(x, y, seed, [0.01]), x[fitted], images.labels[fitted], 12)
+    maps = d.iterate_runs(net, svms, held, Preset(64, 64), held.labels, (held.labels + 1) % 8)
+    runs = d.measure_runs(maps, {"object": held.extras["masks"]["object"]}, held.labels)
     verdicts = d.compare_runs("on the object", runs["object"], ["mass"])[1]
     assert verdicts["mass on the object, shuffled labels' map against another class's"].verdict == "no difference seen"
     assert verdicts["mass on the object, SVM's map against another class's map"].verdict == "more"
@@ -189,6 +194,10 @@ def test_lift_on_hand_counted_scenes():
     np.testing.assert_allclose(table["overlap"], [0.5, 0.0])  # covered by 1 and 1/2; the wall by at most 1/8
     assert table.loc["stove", "low"] > 0 > table.loc["wall", "high"]
     assert d.rank_objects(measured, images=4, least=0.6).index.tolist() == ["wall"]
+    wide = np.array([[9.0, 2.5, 1.5, 0, 0, 0, 0, 0, 0, 0]])  # above a fifth of the maximum: two pixels
+    assert d.measure_objects([wide[None]], objects[:1])[0]["covered"].tolist() == [1, 0]
+    often = d.rank_objects(measured, images=40)  # the stove in 2 of 40, the wall in 4
+    assert often.index.tolist() == ["wall"]
     scenes = d.rank_scenes(measured, np.array([1, 0, 0, 1]), ["office", "kitchen"])
     assert scenes["kitchen"].loc["stove"].to_dict() == pytest.approx(
         {"frequency": 0.5, "overlap": 0.5, "lift": 5, "low": 0.8, "high": 0.8}
@@ -225,7 +234,8 @@ def test_object_masks_of_polygons_join_instances():
     assert list(named) == ["chair"]  # the dog lies outside the image
     assert named["chair"][2, 2]
     assert named["chair"][2, 6]
-    assert named["chair"].sum() == 18  # cv2 draws a polygon's border: 3x3 pixels each
+    assert not named["chair"][3, 2]
+    assert named["chair"].sum() == 8  # 2x2 pixels each, as their boxes are
     with pytest.raises(ValueError, match="planted has no annotated objects"):
         d.object_masks(dataset_of(np.zeros((1, 9, 9, 3), np.uint8), [0]), 0)
 
@@ -237,8 +247,31 @@ def test_phrases_are_whole_words():
     captions = ["A red ball and a bar", "a red balloon", "two dark red balls", "Red Ball."]
     assert d.captions_with(captions, "red ball").tolist() == [True, False, False, True]
     assert d.captions_with(["1+1 (one)"], "1+1").tolist() == [True]
+    assert d.captions_with(["I like C++ code", "a red\n ball", "C++x"], "C++").tolist() == [True, False, False]
+    assert d.captions_with(["a red\n ball", "red  balls"], "red ball").tolist() == [True, False]
     with pytest.raises(ValueError, match="phrase is empty"):
         d.captions_with(captions, " ")
+
+
+@given(st.lists(st.tuples(st.floats(-9, 40), st.floats(-9, 40)), min_size=3, max_size=3), st.integers(0, 9))
+def test_polygon_masks_hold_the_pixels_whose_centres_lie_inside(triangle, seed):
+    """Against matplotlib's exact test, but for centres within half a pixel of an edge."""
+    mask = d.polygon_mask(triangle, (30, 20))
+    y, x = np.mgrid[:20, :30] + 0.5
+    centres = np.stack([x.ravel(), y.ravel()], 1)
+    a, b = np.array(triangle), np.roll(triangle, -1, 0)
+    along = ((centres[:, None] - a) * (b - a)).sum(2) / np.maximum(((b - a) ** 2).sum(1), 1e-9)  # (N, 3)
+    nearest = a + along.clip(0, 1)[..., None] * (b - a)
+    clear = (np.linalg.norm(centres[:, None] - nearest, axis=2) > 0.5).all(1)
+    inside = Path(triangle).contains_points(centres)
+    if np.clip(triangle, -1, (31, 21)).tolist() == np.array(triangle).tolist():  # corners far outside are pulled in
+        assert np.array_equal(mask.ravel()[clear], inside[clear])
+
+
+def test_a_point_is_held_by_half_open_boxes():
+    boxes = [[1, 1, 3, 3], [5, 5, 6, 6]]
+    assert [d.holds_point(boxes, p) for p in ((1, 1), (2.9, 2.9), (3, 2), (5.5, 5), (4, 4))] == [1, 1, 0, 1, 0]
+    assert not d.holds_point(np.zeros((0, 4)), (1, 1))
 
 
 def test_mining_brings_in_the_near_misses():
@@ -255,7 +288,7 @@ def test_mining_brings_in_the_near_misses():
 
     assert false_alarms(1) > 10
     assert false_alarms(4) == 0
-    with pytest.raises(ValueError, match=r"60 of them; expected \(60,\), both kinds"):
+    with pytest.raises(ValueError, match=r"60 of them, rounds is 4; expected \(60,\), at least two of both kinds"):
         d.mine_detector(features[:60], wanted[:60])
 
 
@@ -275,6 +308,9 @@ def test_classes_with_few_images_go():
     assert kept.classes == ["class 0", "class 2"]
     assert kept.ids == ["0", "1", "2", "4", "5"]
     assert kept.labels.tolist() == [1, 0, 1, 1, 0]
+    names = ["m/misc", "misc", "o/outliers", "o/office"]
+    others = replace(rooms, classes=names, class_names=names)
+    assert d.keep_classes(others, 1).classes == ["o/office"], "the folders of no scene go, wherever they lie"
     with pytest.raises(ValueError, match="planted: no class has 4 images; the largest has 3"):
         d.keep_classes(rooms, 4)
 

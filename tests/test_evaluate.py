@@ -129,6 +129,18 @@ def test_released_protocol_equals_its_steps_by_hand(net, folder_dataset):
         np.testing.assert_array_equal(found.tight[i, j], expected[min(1, len(expected) - 1)])
 
 
+def test_a_damaged_shard_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "cache_dir", lambda: tmp_path)
+    run = lambda: evaluate.run_sharded("squares", "key", 4, lambda i: {"square": i**2}, shard=2)  # noqa: E731
+    assert run()["square"].tolist() == [0, 1, 4, 9]
+    path = sorted(tmp_path.rglob("*.npz"))[1]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match=rf"{path.name}: a damaged shard"):
+        run()
+    path.unlink()
+    assert run()["square"].tolist() == [0, 1, 4, 9]
+
+
 def test_iterated_maps_lie_in_the_window_of_the_crop(net, folder_dataset):
     maps = list(evaluate.iterate_maps(net, folder_dataset, PRESET))
     assert [m.shape[::-1] for m in maps] == [tuple(s) for s in folder_dataset.sizes]

@@ -1,10 +1,12 @@
 """Features in one pass and from the cache; the SVM's folded scaling, its C, its maps; splits; average precision."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
@@ -15,6 +17,7 @@ from camlib import evaluate, features
 from camlib.cam import class_activation_maps
 from camlib.datasets import Dataset, load
 from camlib.models import build_model
+from camlib.train import get_recipe
 from camlib.transforms import Preset, centre_crop, get_preset, normalize_images, squash_image
 
 PRESET = Preset(squash=64, crop=48)
@@ -48,6 +51,24 @@ def test_features_are_the_pooled_maps_of_the_centre_crop(folder_dataset, pool):
         maps = net.backbone(x)[0].detach().numpy()
         expected = maps.mean((1, 2)) if pool == "avg" else maps.max((1, 2))
         np.testing.assert_allclose(found[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_setting_has_features_of_its_own(folder_dataset):
+    torch.manual_seed(0)
+    net = build_model("mini_gap", 2).eval()
+    other = build_model("mini_gap", 2, "max").eval()
+    other.backbone.load_state_dict(net.backbone.state_dict())
+    presets = [PRESET, Preset(64, 48, caffe=True), Preset(72, 48), Preset(64, 40)]
+    found = [features.extract_features(n, folder_dataset, p) for n in (net, other) for p in presets]
+    assert len({f.tobytes() for f in found}) == len(found)
+
+
+def test_features_that_are_not_finite_name_the_image(folder_dataset):
+    net = build_model("mini_gap", 2).eval()
+    with torch.no_grad():
+        next(net.backbone.parameters())[0] = torch.nan
+    with pytest.raises(ValueError, match=f"image {folder_dataset.ids[0]}: features are not finite"):
+        features.extract_features(net, folder_dataset, PRESET)
 
 
 def test_features_are_cached_by_content(folder_dataset, monkeypatch):
@@ -145,8 +166,90 @@ def test_c_is_the_best_of_a_cross_validation():
     x = rng.normal(size=(60, 200))
     x[:, 0] += 2 * y - 1  # one telling feature among much noise: a large C overfits
     assert features.fit_linear(x, y).c < 0.1
-    assert features.fit_linear(x[:, :1], y, candidates=[1e-6, 0.1]).c in (1e-6, 0.1)
-    assert features.fit_linear(x, y, candidates=[0.01, 0.01]).c == 0.01
+
+
+def test_c_is_neither_the_first_nor_the_last_where_the_folds_say_so(monkeypatch):
+    """The right answers on held-out folds are made to depend on C alone; on what was fitted a larger C is better."""
+    rates = {1e-4: 0.5, 1e-3: 0.7, 1e-2: 0.9, 1e-1: 0.8}
+    x, y = np.arange(60)[:, None].astype(float), np.arange(60) % 2
+
+    class Fitted:
+        def __init__(self, rows, c):
+            self.rows, self.c = set(rows[:, 0]), c
+
+        def predict(self, rows):
+            assert not self.rows & set(rows[:, 0]), "C is chosen on images that were fitted on"
+            right = rows[:, 0].astype(int) % 2
+            return np.where(np.arange(len(rows)) < rates[self.c] * len(rows), right, 1 - right)
+
+    fitted = []
+    monkeypatch.setattr(features, "_fit_scaled", lambda x, y, c, seed: fitted.append(len(x)) or Fitted(x, c))
+    assert features.fit_linear(x, y).c == 1e-2
+    assert fitted == [40] * 12 + [60]
+    monkeypatch.setattr(features, "FOLD_IMAGES", 30)
+    fitted.clear()
+    assert features.fit_linear(x, y).c == 1e-2
+    assert fitted == [20] * 12 + [60], "a part of the images is enough to choose C"
+
+
+def test_integer_features_are_fitted_as_numbers(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = (100 + 40 * (y[:, None] == np.arange(3)) + rng.integers(0, 9, (90, 3))).astype(np.uint8)
+    for limit in (features.LIBLINEAR_LIMIT, 0):
+        monkeypatch.setattr(features, "LIBLINEAR_LIMIT", limit)
+        assert (features.fit_linear(x, y, candidates=[0.1]).predict(x) == y).all()
+
+
+def test_a_feature_that_hardly_ever_fires_cannot_rule():
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = rng.normal(size=(90, 9)) + 3 * (y[:, None] == np.arange(9))
+    x[:, 8] = 0
+    x[4, 8] = 1e-6
+    test = x.copy()
+    test[:, 8] = 0.1
+    assert (features.fit_linear(x, y, candidates=[0.01]).predict(test) == y).mean() > 0.9
+
+
+def test_what_cannot_be_classified_is_refused():
+    x, y = blobs(n=30)
+    good = (np.arange(15), np.arange(15, 30))
+    spoilt = x.copy()
+    spoilt[20, 0] = np.nan
+    for given, labels, splits, message in (
+        (spoilt, y, [good], "NaN"), (x[:20], y, [good], "expected as many"), (x, y, [], "0 splits"),
+        (x, y, [(good[0], np.arange(0))], "1 splits"), (x, y, [(good[0], np.arange(10, 30))], "image 10 is in both"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            features.classify_splits(given, labels, splits)
+
+
+def test_a_split_that_was_fitted_is_not_fitted_again(monkeypatch):
+    x, y = blobs(n=60)
+    splits = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]
+    fits = []
+    fit = features.fit_linear
+    monkeypatch.setattr(features, "fit_linear", lambda *given: fits.append(1) or fit(*given))
+    features.classify_splits(x, y, splits[:1])
+    first = features.classify_splits(x, y, splits)
+    again = features.classify_splits(x, y, splits)
+    assert len(fits) == 3
+    assert np.array_equal(first.classifiers[1].weight, again.classifiers[1].weight)
+    features.classify_splits(2 * x, y, splits)
+    assert len(fits) == 5
+
+
+def test_a_subset_has_no_number_in_the_paper(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    class_folders(tmp_path / "event_dataset", [f"event {k}" for k in range(8)], 2)
+    images = load("event8", split="all")
+    assert features.has_paper_protocol(images, {})
+    assert not features.has_paper_protocol(images, {"per_class": 1})
+    assert not features.has_paper_protocol(replace(images, classes=images.classes[:7]), {})
+    assert not features.has_paper_protocol(load("synthetic-transfer", n=8), {})
+    with pytest.raises(ValueError, match="'event-8' has no protocol for transfer; expected one of sun397"):
+        features.load_splits("event-8")
 
 
 def test_the_test_part_cannot_change_the_classifier():
@@ -204,6 +307,12 @@ def test_an_attribute_that_shows_is_found():
     found = features.attribute_precision(x, votes, per_class=30)
     assert found[0] > 0.97
     assert 0.3 < found[1] < 0.75
+    common = np.zeros((300, 1))
+    common[:200] = 1  # positives outnumber negatives: chance is one half all the same
+    blind = [features.attribute_precision(rng.normal(size=(300, 6)), common, 90, seed)[0] for seed in range(5)]
+    assert np.mean(blind) < 0.75
+    with pytest.raises(ValueError, match=r"shares in 0\.\.1"):
+        features.attribute_precision(x, 3 * votes)
     with pytest.raises(ValueError, match="attribute 0 has 1 positive"):
         features.attribute_precision(x, np.eye(200)[:, :1])
 
@@ -312,17 +421,32 @@ def test_crops_of_pictures_in_memory_are_what_the_network_sees():
     np.testing.assert_allclose(found[2], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_random_networks_depend_on_the_seed_alone():
-    options = {"weights": "random", "pool": "avg"}
-    nothing = load("synthetic-objects", n=1)
+@pytest.mark.parametrize("model", ["mini_gap", "alexnet_fc7", "squeezenet1_1"])
+def test_random_networks_depend_on_the_seed_alone(model):
+    options = {"weights": "random", "preset": PRESET, "recipe": get_recipe("short", 1)}
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = features.feature_network("mini_gap", nothing, {}, seed=3, **options)
+    nets = [features.feature_network(model, ("nowhere", {}, {}), seed=seed, **options) for seed in (3, 3, 4)]
     assert torch.equal(torch.get_rng_state(), state)
-    again = (features.feature_network("mini_gap", nothing, {}, seed=seed, **options) for seed in (3, 4))
-    digests = {evaluate.digest_weights(net) for net in again}
-    assert evaluate.digest_weights(first) in digests
-    assert len(digests) == 2
+    first, again, other = map(evaluate.digest_weights, nets)
+    assert first == again != other
+
+
+@pytest.mark.parametrize("model", ["mini_gap", "alexnet_fc7"])
+def test_features_of_a_file_are_those_of_its_weights(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    options = {"preset": PRESET, "recipe": get_recipe("short", 1)}
+    own = torchvision.models.alexnet() if model == "alexnet_fc7" else build_model("mini_gap")
+    torch.save(own.state_dict(), tmp_path / "net.pt")
+    net = features.feature_network(model, ("nowhere", {}, {}), weights="net.pt", **options)
+    x, last = torch.randn(2, 3, 224, 224), own.classifier[6] if model == "alexnet_fc7" else own.fc
+    assert torch.equal(net.fc.weight, last.weight)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), own.eval()(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        features.feature_network(model, ("nowhere", {}, {}), weights="nowhere.pt", **options)
+    with pytest.raises(FileNotFoundError, match="caffemodel"):
+        features.feature_network("googlenet_gap", ("nowhere", {}, {}), weights="released", **options)
 
 
 def test_real_transfer_to_caltech101(shared_data, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,15 +100,18 @@ def _missing_weights(model: str, weights: str) -> list[str]:
     return []
 
 
-def missing_data(overrides: dict[str, Any]) -> list[str]:
-    """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it."""
+def missing_data(overrides: dict[str, Any]) -> Iterator[str]:
+    """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it.
+
+    Datasets first: whoever stops at the first that is missing need not wait for torch.
+    """
     single = [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]]
     networks = overrides.get("networks") or overrides.get("rows") or single
     trains = any(network[3] in ("train", "finetune") for network in networks)
     named = [overrides[key] for key in DATA_PARAMETERS if key in overrides and (trains or key != "trained_on")]
     names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
-    missing = [datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains)]
-    return missing + [text for _, model, _, weights, *_ in networks for text in _missing_weights(model, weights)]
+    yield from (datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains))
+    yield from (text for _, model, _, weights, *_ in networks for text in _missing_weights(model, weights))
 
 
 def keep_what_is_there(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def plan(profile: str) -> None:
         for candidate in (profile for profile in RICHEST_FIRST if profile in there):
             for name, overrides in read_profile(candidate).items():
                 kept = keep_what_is_there(overrides)
-                if name not in chosen and all(kept.get(key, True) for key in SOME) and not missing_data(kept):
+                if name not in chosen and all(kept.get(key, True) for key in SOME) and not any(missing_data(kept)):
                     chosen[name] = (candidate, kept)
     else:
         chosen = {name: (profile, overrides) for name, overrides in read_profile(profile).items()}

@@ -6,6 +6,7 @@ downloaded.
 
 import functools
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -183,7 +184,7 @@ def _lines(path: Path | zipfile.Path) -> list[list[str]]:
 
 def _text_lines(path: Path | zipfile.Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
 
@@ -444,7 +445,10 @@ def _read_folders(
         labels = np.array([classes.index(_class_of(image)) for image in images])
         chosen = random_split(labels, per_class, test_per_class, seed)[split == "test"]
         images = [images[i] for i in chosen]
-    source = f"folder {base.name}, {len(images)} images" + (f" of random split {seed}" if split != "all" else "")
+    part = (
+        f" of {len(classes)} of its {OFFICIAL_CLASSES[name]} classes" if len(classes) < OFFICIAL_CLASSES[name] else ""
+    )
+    source = f"folder {base.name}, {len(images)} images{part}" + (f" of random split {seed}" if split != "all" else "")
     return _folder_dataset(name, split, base, images, classes, source=source)
 
 
@@ -514,7 +518,8 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
     lists = sorted((base / "ImageSplits").glob(f"*{ending}"))
     classes = [file.name.removesuffix(ending) for file in lists]
     pictured = {image.rpartition("_")[0] for image in _walk(place)}
-    _same(pictured, classes, f"classes in {place} have no list *{ending}", f"lists *{ending} have no image in {place}")
+    _same(pictured, classes, f"lists ImageSplits/<class>{ending} are missing in {base}, of images of", "")
+    _same(classes, pictured, f"lists *{ending} in {base} have no image in {place}", "")
     rows = [(cells[0], k) for k, file in enumerate(lists) for cells in _lines(file)]
     images = [image for image, _ in rows]
     strange = [f"{classes[k]}{ending}: {image}" for image, k in rows if image.rpartition("_")[0] != classes[k]]
@@ -522,6 +527,10 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
     twice = [f"{image} is listed twice" for image, count in Counter(images).items() if count > 1]
     if wrong := strange + empty + twice:
         raise ValueError(f"{base / 'ImageSplits'}: expected each image once, in its class's list; {wrong[0]}")
+    others = sorted((base / "ImageSplits").glob(f"*_{'test' if split == 'train' else 'train'}.txt"))
+    both = {cells[0] for file in others for cells in _lines(file)} & set(images)
+    if both:
+        raise ValueError(f"{base / 'ImageSplits'}: {len(both)} images are in lists of both parts: {min(both)}")
     sizes = _image_sizes([str(place / image) for image in images])
     persons, clipped = [], 0
     for image, size in zip(images, sizes, strict=True):
@@ -806,6 +815,10 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     folder = _folder(root)
     if _missing(name, root, False):
         raise FileNotFoundError(describe_missing(name, root))
+    takes = list(inspect.signature(entry.read).parameters)[3 + len(entry.needs) :]
+    for option in options:
+        if option not in takes:
+            raise TypeError(f"{name} takes no option {option!r}; it takes {', '.join(takes) or 'none'}")
     places = [_find(folder, *alternatives) for alternatives in entry.needs]
     dataset = entry.read(name, split, folder, *places, **(entry.defaults | options))
     if not len(dataset) and places:

@@ -66,28 +66,31 @@ def cut_class_maps(net: GAPNet) -> GAPNet:
         raise ValueError("the network does not end in class maps; expected a squeezenet of build_model")
     fc = nn.Linear(conv.in_channels, conv.out_channels)
     fc.load_state_dict({"weight": conv.weight[:, :, 0, 0], "bias": conv.bias})
-    return GAPNet(net.backbone.get_submodule("features"), fc, net.pool)
+    return GAPNet(net.backbone.get_submodule("features"), fc, net.pool).train(net.training)
 
 
 def feature_network(
     model: str,
-    trained_on: tuple[str, dict[str, Any], dict[str, Any]],
+    trained_on: tuple[str, dict[str, Any], dict[str, Any]] | None = None,
     *,
     pool: Pool = "avg",
     weights: str,
-    preset: Preset,
-    recipe: Recipe,
+    preset: Preset | None = None,
+    recipe: Recipe | None = None,
     seed: int = 0,
 ) -> GAPNet:
     """The network whose features are transferred, in eval mode.
 
     weights "train" or "finetune": trained here (see `obtain_network`) on the dataset that `trained_on` names, with the
-    keywords of its validation and of its training split; it is not looked at otherwise. "random": drawn from the seed.
-    "torchvision", "released" or a file in the data folder: as it is.
+    keywords of its validation and of its training split; `preset` and `recipe` are those of the training. Otherwise
+    none of the three is looked at: "random", drawn from the seed; "torchvision", "released", or a file (a relative path
+    counts from the data folder) as it is.
     model "alexnet_fc7": see there; of squeezenets the 512 maps (see `cut_class_maps`).
     Raises what the loaders raise, naming the file.
     """
     if weights in ("train", "finetune"):
+        if trained_on is None or preset is None or recipe is None:
+            raise ValueError(f"weights are {weights!r}; training takes trained_on, preset and recipe")
         name, options, train_options = trained_on
         source = datasets.load(name, **options)
         chosen: dict[str, Any] = {"pool": pool, "weights": weights, "preset": preset, "recipe": recipe, "seed": seed}
@@ -286,10 +289,10 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
 
 
 class Transfer(NamedTuple):
-    """What linear classifiers on one kind of features did, over D splits of N images."""
+    """What linear classifiers on one kind of features did, over D splits; N' images were tested at least once."""
 
     accuracies: NDArray[np.float64]  # (D,) % of each split's test images
-    outcomes: NDArray[np.float64]  # (N',) one a tested image; their mean is the mean accuracy, in %: for the bootstrap
+    outcomes: NDArray[np.float64]  # (N',) in %, one a tested image; their mean is the mean accuracy: for the bootstrap
     classifiers: list[LinearClassifier]  # D
 
 

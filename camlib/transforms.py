@@ -38,6 +38,7 @@ PRESETS = {
     "imagenet_whole": Preset(224, 224),  # the whole image in one forward pass
     "caffe224": Preset(256, 224, caffe=True),  # released GoogLeNet-GAP and VGG16-GAP
     "caffe227": Preset(256, 227, caffe=True),  # released AlexNet*-GAP
+    "caffe227_whole": Preset(227, 227, caffe=True),  # its maps reach to the image's border
     "small": Preset(64, 64),  # embedded data and Tiny-ImageNet, whole
     "small_crops": Preset(72, 64),  # the same for ten crops: 64 of 72 px is what 224 is of 256
 }

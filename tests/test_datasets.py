@@ -64,7 +64,7 @@ def test_unknown_names_splits_and_options_are_errors(tmp_path):
         load("tiny-imagnet", tmp_path)
     with pytest.raises(ValueError, match="no split 'test'; expected one of train, val"):
         load("tiny-imagenet-200", tmp_path, "test")
-    with pytest.raises(TypeError, match="sed"):
+    with pytest.raises(TypeError, match="synthetic-objects takes no option 'sed'; it takes n, seed, size"):
         load("synthetic-objects", n=4, sed=1)
 
 
@@ -632,6 +632,7 @@ def test_action40(tmp_path):
         ("cooking_001.jpg\nriding_a_bike_002.jpg\n", "cooking_train.txt: riding_a_bike_002.jpg"),
         ("cooking_001.jpg\ncooking_001.jpg\n", "cooking_001.jpg is listed twice"),
         ("", "cooking_train.txt is empty"),
+        ("cooking_001.jpg\ncooking_002.jpg\n", "1 images are in lists of both parts: cooking_002.jpg"),
     ):
         write(base / "ImageSplits/cooking_train.txt", text)
         with pytest.raises(ValueError, match=rf"ImageSplits: .*{message}"):
@@ -647,7 +648,9 @@ def test_action40(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cooking_001\.xml"):
         load("action40", tmp_path, "train")
     (base / "ImageSplits/cooking_test.txt").unlink()
-    with pytest.raises(ValueError, match=r"no list \*_test\.txt: cooking"):
+    with pytest.raises(
+        ValueError, match=r"lists ImageSplits/<class>_test\.txt are missing in .*Stanford40, of images of: cooking"
+    ):
         load("action40", tmp_path, "test")
 
 

@@ -96,6 +96,15 @@ class Dataset:
 
         The same on every machine, packed or unpacked. Raises FileNotFoundError for a missing image.
         """
+        return self._digest(self._stat_files())
+
+    @property
+    def cache_key(self) -> str:
+        """What is computed is kept under this: as `fingerprint`, and it changes when an image file is written anew."""
+        files = self._stat_files()
+        return self._digest(files) + hashlib.sha256(repr([time for _, time in files]).encode()).hexdigest()[:8]
+
+    def _digest(self, files: list[tuple[int, int]]) -> str:
         sha = hashlib.sha256(repr((self.name, self.split, self.ids)).encode())
         counts = np.array([len(b) for b in self.boxes], np.int64)
         for array in (self.labels, counts, np.concatenate([NO_BOXES, *self.boxes]), self.images):
@@ -103,14 +112,8 @@ class Dataset:
                 sha.update(np.ascontiguousarray(array).data)
         if self.files is not None:  # of pictures in memory the pixels say it all
             sha.update(json.dumps(self.extras, default=np.ndarray.tolist, sort_keys=True).encode())
-            sha.update(repr([size for size, _ in self._stat_files()]).encode())
+            sha.update(repr([size for size, _ in files]).encode())
         return sha.hexdigest()[:16]
-
-    @property
-    def cache_key(self) -> str:
-        """What is computed is kept under this: as `fingerprint`, and it changes when an image file is written anew."""
-        changed = repr([time for _, time in self._stat_files()])
-        return self.fingerprint + hashlib.sha256(changed.encode()).hexdigest()[:8]
 
     def _stat_files(self) -> list[tuple[int, int]]:
         """Of each image's file the size and the time of its last change, or in a zip its checksum."""
@@ -518,8 +521,11 @@ def _read_action40(name: str, split: str, root: Path, base: Path) -> Dataset:
     lists = sorted((base / "ImageSplits").glob(f"*{ending}"))
     classes = [file.name.removesuffix(ending) for file in lists]
     pictured = {image.rpartition("_")[0] for image in _walk(place)}
-    _same(pictured, classes, f"lists ImageSplits/<class>{ending} are missing in {base}, of images of", "")
-    _same(classes, pictured, f"lists *{ending} in {base} have no image in {place}", "")
+    _same(
+        pictured, classes,
+        f"lists ImageSplits/<class>{ending} are missing in {base}, of images of",
+        f"lists *{ending} in {base} have no image in {place}",
+    )  # fmt: skip
     rows = [(cells[0], k) for k, file in enumerate(lists) for cells in _lines(file)]
     images = [image for image, _ in rows]
     strange = [f"{classes[k]}{ending}: {image}" for image, k in rows if image.rpartition("_")[0] != classes[k]]

@@ -150,6 +150,8 @@ def plan(profile: str) -> None:
         there = {path.stem for path in (PROJECT_ROOT / "params").glob("*.yml")} | {"mini"}
         for candidate in (profile for profile in RICHEST_FIRST if profile in there):
             for name, overrides in read_profile(candidate).items():
+                if not overrides and candidate != "mini":
+                    continue  # the summary: nothing is overridden, so that is no richer profile
                 kept = keep_what_is_there(overrides)
                 if name not in chosen and all(kept.get(key, True) for key in SOME) and not any(missing_data(kept)):
                     chosen[name] = (candidate, kept)

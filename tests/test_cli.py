@@ -52,6 +52,12 @@ def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch
     assert "01_x: profile full" in capsys.readouterr().out
 
 
+def test_settings_that_change_nothing_are_no_richer_profile(project):
+    (project / "params" / "full.yml").write_text("01_x: {}\n")
+    cli.plan("auto")
+    assert planned(project, "auto").startswith("# profile: mini")
+
+
 def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch, capsys):
     make_notebook(
         project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + '\ntargets = ["synthetic-transfer"]  # l'

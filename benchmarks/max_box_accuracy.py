@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camlib.metrics import max_box_accuracy, threshold_boxes
+from camlib.boxes import threshold_boxes
+from camlib.metrics import max_box_accuracy
 
 Maps = list[NDArray[np.uint8]]
 SIDE = 224

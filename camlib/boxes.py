@@ -4,16 +4,17 @@ A box is float64 `(x0, y0, x1, y1)`, half-open, in pixels: width = x1 - x0, a si
 A reader of an inclusive format adds 1 to x1 and y1, and the IoU here is then the devkit's `+1` arithmetic exactly.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from camlib._kernels import distance_mask, sweep_components
+
 Boxes = NDArray[np.float64]
+LEVELS = 256  # thresholds of an 8-bit map
+NO_BOXES, NO_DELTAS = np.zeros((0, 4)), np.zeros(0)
 
 
 def check_boxes(boxes: ArrayLike, what: str = "boxes", allow_empty: bool = False) -> Boxes:
@@ -43,14 +44,6 @@ def check_map(heatmap: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         raise ValueError(f"heat map of shape {array.shape} holds NaN or infinite values; expected finite ones")
     return array
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """numba.njit without the GIL, cached on disk; compiled anew in each process where no folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
@@ -120,59 +113,6 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
     return np.array([x, y, x + width, y + height], dtype=np.float64)
 
 
-@_compiled
-def _distance_mask(mask):  # type: ignore[no-untyped-def]
-    """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10.
-
-    mask (H, W) of 0 and 1 -> the same, exact as of the Euclidean distance. That itself is never needed: with the
-    distances along columns, find the largest squared distance, then the pixels whose squared distance reaches what
-    rounds to 11 of it. A mask without background, or without foreground, stays as it is, as in the program.
-    """
-    height, width = mask.shape
-    column = np.empty((height, width), np.int32)
-    for x in range(width):
-        column[0, x] = height + width if mask[0, x] else 0  # longer than any distance
-    for y in range(1, height):
-        for x in range(width):
-            column[y, x] = column[y - 1, x] + 1 if mask[y, x] else 0
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            column[y, x] = min(column[y, x], column[y + 1, x] + 1)
-    top = 0  # the largest squared distance so far
-    for y in range(height):
-        x = 0
-        while x < width:
-            least = column[y, x] ** 2
-            jump = x + 1
-            dx = 1
-            while top < least and dx * dx < least:
-                for q in (x - dx, x + dx):
-                    if 0 <= q < width:
-                        square = column[y, q] ** 2
-                        least = min(least, square + dx * dx)
-                        if square + dx * dx <= top:  # neither x nor any other pixel so near to q is farther than top
-                            jump = q + int(math.sqrt(top - square)) + 1
-                dx += 1
-            top = max(top, least)
-            x = jump
-    if top == 0 or top >= (height + width) ** 2:
-        return mask
-    scale = 255 / math.sqrt(top)
-    least = 1
-    while int(math.sqrt(least) * scale + 0.5) <= 10:  # the program's own arithmetic, in double precision
-        least += 1
-    far = np.ones_like(mask)
-    reach = min(int(math.sqrt(least - 1)), width - 1)
-    for y in range(height):
-        for dx in range(-reach, reach + 1):
-            limit = np.int32(math.ceil(math.sqrt(least - dx * dx)))
-            start, stop = max(0, -dx), min(width, width - dx)
-            near, line = far[y, start:stop], column[y, start + dx : stop + dx]
-            for x in range(len(near)):  # in this form the compiler vectorises it
-                near[x] = near[x] & np.uint8(line[x] >= limit)
-    return far
-
-
 def _drop_overlapping(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Released step: walk down boxes (n, 4) as x0, y0, x1, y1, largest first; drop what a kept one half covers."""
     i = 0
@@ -211,7 +151,7 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
     height, width = image.shape
     found: list[tuple[int, int, int, int]] = []
     for threshold in thresholds:
-        mask = _distance_mask((image > threshold).view(np.uint8))
+        mask = distance_mask((image > threshold).view(np.uint8))
         contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         for x, y, w, h in map(cv2.boundingRect, contours):
             right, bottom = min(w, width - x - 5), min(h, height - y - 5)
@@ -224,96 +164,53 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
     return _drop_overlapping(boxes[order]).astype(np.float64)
 
 
-@_compiled
-def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Connected components of every superlevel set of a map, in one pass from the highest pixels down.
+def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
+    resized = cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
+    top = resized.max()
+    if not np.isfinite(top):
+        raise ValueError("the merged map holds NaN or infinite values")
+    return np.rint(resized.clip(min=0) * (255 / top)).astype(np.uint8) if top > 0 else np.zeros(resized.shape, np.uint8)
 
-    bins (H, W) int16: a pixel of bin b is in the sets 0..b-1 of the `levels` nested sets. Pixels are added in falling
-    order of their bin to a union-find forest (8-connected) that keeps the size and bounds of each component; the root
-    of a component is its first pixel in raster order. gt (M, 4), deltas (D,).
-    -> boxes (levels, 4): of the largest component (of equals the first in raster order), zeros where the set is empty;
-       hits (D, levels) bool: whether any component has IoU >= deltas[d] with any box of gt.
+
+def bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:
+    """The map at 8 bits, as bins of `sweep_components`: uint8 as it is, else (v - min) / (max - min) * 255, cut off."""
+    array = np.asarray(heatmap)
+    values = check_map(array)
+    if array.dtype != np.uint8:
+        low, high = values.min(), values.max()
+        # A constant map holds no evidence. The quotient comes first: it is <= 1, so no rounding passes 255.
+        values = (values - low) / (high - low) * (LEVELS - 1) if high > low else np.zeros_like(values)
+    bins = values.astype(np.int16, order="C")  # another memory layout would be compiled for again
+    return bins if bins.any() else np.full_like(bins, LEVELS)  # max <= 0: the whole image, at every level
+
+
+def component_tree_boxes(heatmap: ArrayLike) -> Boxes:
+    """The largest component's box at every level of an 8-bit map: (H, W) -> (256, 4), row t for the pixels > t.
+
+    Another dtype than uint8 is brought to 8 bits by min-max (see `max_box_accuracy`). Ties go to the component that is
+    first in raster order. Rows at and above the map's maximum are zeros (no box: IoU 0 with everything); a map that is
+    zero everywhere (constant, for a float map) boxes the whole image in every row. Raises ValueError for a bad map.
     """
-    height, width = bins.shape
-    stride = width + 2  # a border of one pixel that belongs to no component
-    size = stride * (height + 2)
-    start = np.zeros(levels + 2, np.int64)  # counting sort: start[b] is where bin b begins in `order`
-    for y in range(height):
-        for x in range(width):
-            start[bins[y, x] + 1] += 1
-    for b in range(1, levels + 2):
-        start[b] += start[b - 1]
-    order = np.empty(height * width, np.int32)
-    place = start[: levels + 1].copy()
-    for y in range(height):
-        for x in range(width):
-            b = bins[y, x]
-            order[place[b]] = (y + 1) * stride + x + 1
-            place[b] += 1
+    return sweep_components(bins_8bit(heatmap), LEVELS, NO_BOXES, NO_DELTAS)[0].astype(np.float64)
 
-    parent = np.full(size, -1, np.int32)
-    count = np.empty(size, np.int32)
-    bounds = np.empty((size, 4), np.int32)  # x0, y0, x1, y1
-    overlap = np.full(size, -1.0)  # IoU of a component that was evaluated since it last grew
-    done = np.zeros(size, np.int32)
-    good = np.zeros(len(deltas), np.int64)  # live components with IoU >= each delta
-    boxes = np.zeros((levels, 4), np.int32)
-    hits = np.zeros((len(deltas), levels), np.bool_)
-    around = (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1)
-    best = -1
-    for b in range(levels, 0, -1):
-        for i in range(start[b], start[b + 1]):
-            root = order[i]
-            pixel = root
-            parent[pixel] = pixel
-            count[pixel] = 1
-            bounds[pixel, 0] = pixel % stride - 1
-            bounds[pixel, 1] = pixel // stride - 1
-            bounds[pixel, 2] = bounds[pixel, 0] + 1
-            bounds[pixel, 3] = bounds[pixel, 1] + 1
-            for step in around:
-                other = pixel + step
-                if parent[other] < 0:
-                    continue
-                while parent[other] != other:
-                    parent[other] = parent[parent[other]]
-                    other = parent[other]
-                if other == root:
-                    continue
-                if overlap[other] >= 0:  # it grows: what was counted of it no longer holds
-                    for d in range(len(deltas)):
-                        good[d] -= overlap[other] >= deltas[d]
-                    overlap[other] = -1
-                first, second = min(root, other), max(root, other)
-                parent[second] = first
-                count[first] += count[second]
-                for k in range(2):
-                    bounds[first, k] = min(bounds[first, k], bounds[second, k])
-                    bounds[first, k + 2] = max(bounds[first, k + 2], bounds[second, k + 2])
-                root = first
-            if best < 0 or count[root] > count[best] or (count[root] == count[best] and root < best):
-                best = root
-        if best >= 0:
-            boxes[b - 1] = bounds[best]
-        if len(deltas) == 0:
-            continue
-        for i in range(start[b], start[b + 1]):
-            root = order[i]
-            while parent[root] != root:
-                parent[root] = parent[parent[root]]
-                root = parent[root]
-            if done[root] == b:
-                continue
-            done[root] = b
-            x0, y0, x1, y1 = bounds[root]
-            overlap[root] = 0.0
-            for m in range(len(gt)):
-                w = min(gt[m, 2], x1) - max(gt[m, 0], x0)
-                h = min(gt[m, 3], y1) - max(gt[m, 1], y0)
-                if w > 0 and h > 0:
-                    union = (x1 - x0) * (y1 - y0) + (gt[m, 2] - gt[m, 0]) * (gt[m, 3] - gt[m, 1]) - w * h
-                    overlap[root] = max(overlap[root], w * h / union)
-            for d in range(len(deltas)):
-                good[d] += overlap[root] >= deltas[d]
-        hits[:, b - 1] = good > 0
-    return boxes, hits
+
+def threshold_boxes(heatmap: ArrayLike, fractions: ArrayLike) -> Boxes:
+    """`largest_component_box` at many thresholds in one pass: map (H, W), fractions (T,) in [0, 1) -> (T, 4).
+
+    Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does.
+    """
+    wanted = np.asarray(fractions, dtype=np.float64)
+    if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
+        raise ValueError(f"fractions of shape {wanted.shape}; expected (T,), T > 0, each 0 <= fraction < 1")
+    values = check_map(heatmap)
+    whole = whole_image_box(values.shape[::-1])
+    if values.max() <= 0:
+        return np.tile(whole, (len(wanted), 1))
+    order = np.argsort(wanted)
+    # The bin of a pixel is the number of thresholds that are strictly below it.
+    bins = np.searchsorted(wanted[order] * values.max(), values.ravel(), side="left")
+    boxes = np.empty((len(wanted), 4))
+    boxes[order] = sweep_components(bins.reshape(values.shape).astype(np.int16), len(wanted), NO_BOXES, NO_DELTAS)[0]
+    boxes[boxes[:, 2] == 0] = whole  # nothing above: only where fraction * max rounds up to max
+    return boxes

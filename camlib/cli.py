@@ -16,7 +16,8 @@ import typer
 import yaml
 
 from camlib import datasets
-from camlib.results import PROJECT_ROOT, format_measured, read_results, write_aside
+from camlib.results import format_measured, read_results
+from camlib.store import PROJECT_ROOT, data_root, write_aside
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -89,12 +90,12 @@ def _missing_weights(model: str, weights: str) -> list[str]:
     if weights in NO_FILE:
         return []
     if weights != "released":
-        there = (datasets.data_root() / weights).is_file()
-        return [] if there else [f"weights: missing: {weights}\n  goes into: {datasets.data_root()}"]
+        there = (data_root() / weights).is_file()
+        return [] if there else [f"weights: missing: {weights}\n  goes into: {data_root()}"]
     from camlib.caffe import find_released  # imports torch: only where it is needed
 
     try:
-        find_released(model, datasets.data_root())
+        find_released(model, data_root())
     except FileNotFoundError as error:
         return [str(error)]
     return []
@@ -182,12 +183,12 @@ def plan(profile: str) -> None:
 @app.command()
 def data() -> None:
     """Say which datasets and released weights are there; of the others what is missing and how to get it."""
-    typer.echo(f"data folder: {datasets.data_root()}\n")
+    typer.echo(f"data folder: {data_root()}\n")
     from camlib import caffe
 
     for name in caffe.RELEASED:
         try:
-            typer.echo(f"released weights of {name}: {caffe.find_released(name, datasets.data_root())}\n")
+            typer.echo(f"released weights of {name}: {caffe.find_released(name, data_root())}\n")
         except FileNotFoundError as error:
             typer.echo(f"{error}\n")
     for name in datasets.REGISTRY:

@@ -22,10 +22,11 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from camlib.store import data_root
+
 if TYPE_CHECKING:
     from camlib.synthetic import Scenes
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NO_BOXES = np.zeros((0, 4))
 
 
@@ -766,11 +767,6 @@ REGISTRY: dict[str, Entry] = {
         RESEARCH,
     ),
 }  # fmt: skip
-
-
-def data_root() -> Path:
-    """The folder that holds the datasets: $CAMLIB_DATA (a relative path counts from the project), else data/raw."""
-    return PROJECT_ROOT / (os.environ.get("CAMLIB_DATA") or "data/raw")
 
 
 def _folder(root: str | Path | None) -> Path:

@@ -21,9 +21,9 @@ from camlib.boxes import above_threshold, check_boxes, check_map
 from camlib.datasets import Dataset
 from camlib.evaluate import iterate_maps, pick_device
 from camlib.features import LinearClassifier, fit_linear, with_classifier
-from camlib.metrics import Comparison, bootstrap_interval, compare
 from camlib.models import GAPNet
 from camlib.results import measured
+from camlib.stats import Comparison, bootstrap_interval, compare
 from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
 
 Mask = NDArray[np.bool_]

@@ -1,30 +1,26 @@
 """A network over a whole dataset: files in, classes and boxes out, one forward pass, resumable shard by shard."""
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from camlib.boxes import centre_box, largest_component_box, released_boxes
+from camlib.boxes import centre_box, largest_component_box, released_boxes, threshold_boxes, to_8_bit
 from camlib.cam import class_activation_maps, merge_ten_crop, ten_crop
 from camlib.datasets import Dataset
-from camlib.metrics import bootstrap_interval, correct_boxes, localization_errors, threshold_boxes
+from camlib.metrics import correct_boxes, localization_errors
 from camlib.models import GAPNet
 from camlib.paper import table as table_numbers
-from camlib.results import cache_dir, digest, measured, write_aside
+from camlib.results import measured
 from camlib.saliency import gradient_saliency
+from camlib.stats import bootstrap_interval
+from camlib.store import digest, run_sharded
 from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
-
-SHARD = 1024  # images: what a kill can cost
 
 
 @dataclass
@@ -56,32 +52,6 @@ def digest_weights(net: nn.Module) -> str:
     """A hash of every tensor of a network and of its structure."""
     tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in net.state_dict().values())
     return digest(str(net), *tensors)
-
-
-def run_sharded(
-    label: str, key: str, n: int, compute: Callable[[np.ndarray], dict[str, np.ndarray]], shard: int = SHARD
-) -> dict[str, np.ndarray]:
-    """Run `compute` over indices 0..n-1, shard by shard; a finished shard is kept in the cache and never run again.
-
-    compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
-    Returns the named arrays of all images, (n, ...).
-    """
-    # What was computed by other code is not taken for what this code computes.
-    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
-    folder = cache_dir() / "shards" / f"{label}-{digest(key, torch.__version__, cv2.__version__, *code)}"
-    parts = []
-    for start in tqdm(range(0, n, shard), label, disable=n <= shard):
-        path = folder / f"{start:08d}.npz"
-        if not path.exists():
-            arrays = compute(np.arange(start, min(start + shard, n)))
-            with write_aside(path) as aside:
-                np.savez(aside, **arrays)  # type: ignore[arg-type]
-        try:
-            with open(path, "rb") as file, np.load(file) as part:  # closed even where numpy refuses it
-                parts.append({name: part[name] for name in part.files})
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: a damaged shard of the cache; delete it and run again ({error})") from error
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def localize(
@@ -272,15 +242,6 @@ def predict_ten_crop(
         best = scores.unflatten(0, (-1, 10)).mean(1).topk(top).indices  # (B, k)
         maps = class_activation_maps(features, net.fc.weight, best.repeat_interleave(10, 0))  # (B * 10, k, h, w)
         return best, merge_ten_crop(maps.float().unflatten(0, (-1, 10)), size, crop, merge)
-
-
-def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
-    resized = cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
-    top = resized.max()
-    if not np.isfinite(top):
-        raise ValueError("the merged map holds NaN or infinite values")
-    return np.rint(resized.clip(min=0) * (255 / top)).astype(np.uint8) if top > 0 else np.zeros(resized.shape, np.uint8)
 
 
 def _released_pair(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:

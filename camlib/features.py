@@ -24,9 +24,9 @@ from camlib import datasets
 from camlib.boxes import check_boxes
 from camlib.caffe import load_released
 from camlib.datasets import NO_BOXES, Dataset
-from camlib.evaluate import digest_weights, pick_device, run_sharded
+from camlib.evaluate import digest_weights, pick_device
 from camlib.models import GAPNet, Pool, build_model, load_weights, read_weights
-from camlib.results import digest
+from camlib.store import digest, run_sharded
 from camlib.train import Recipe, find_weights, obtain_network
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
 

@@ -1,4 +1,4 @@
-"""Classification and localization error, MaxBoxAcc over every threshold, the extent of a map, bootstrap intervals."""
+"""Classification and localization error, MaxBoxAcc over every threshold, the extent of a map."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from camlib._kernels import sweep_components
 from camlib.boxes import (
+    LEVELS,
+    NO_BOXES,
+    NO_DELTAS,
     Boxes,
     above_threshold,
+    bins_8bit,
     box_iou,
     check_boxes,
-    check_map,
     pairwise_iou,
-    sweep_components,
-    whole_image_box,
 )
-
-LEVELS = 256  # thresholds of an 8-bit map
-
+from camlib.boxes import component_tree_boxes as component_tree_boxes
+from camlib.boxes import threshold_boxes as threshold_boxes
+from camlib.stats import bootstrap_interval as bootstrap_interval
 
 # ---------------------------------------------------------------------------------- classification, localization error
 
@@ -120,52 +122,6 @@ def localization_errors(
 # ------------------------------------------------------------------------------------------------- every threshold
 
 
-_NO_BOXES, _NO_DELTAS = np.zeros((0, 4)), np.zeros(0)
-
-
-def _bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:
-    """The map at 8 bits, as bins of `sweep_components`: uint8 as it is, else (v - min) / (max - min) * 255, cut off."""
-    array = np.asarray(heatmap)
-    values = check_map(array)
-    if array.dtype != np.uint8:
-        low, high = values.min(), values.max()
-        # A constant map holds no evidence. The quotient comes first: it is <= 1, so no rounding passes 255.
-        values = (values - low) / (high - low) * (LEVELS - 1) if high > low else np.zeros_like(values)
-    bins = values.astype(np.int16, order="C")  # another memory layout would be compiled for again
-    return bins if bins.any() else np.full_like(bins, LEVELS)  # max <= 0: the whole image, at every level
-
-
-def component_tree_boxes(heatmap: ArrayLike) -> Boxes:
-    """The largest component's box at every level of an 8-bit map: (H, W) -> (256, 4), row t for the pixels > t.
-
-    Another dtype than uint8 is brought to 8 bits by min-max (see `max_box_accuracy`). Ties go to the component that is
-    first in raster order. Rows at and above the map's maximum are zeros (no box: IoU 0 with everything); a map that is
-    zero everywhere (constant, for a float map) boxes the whole image in every row. Raises ValueError for a bad map.
-    """
-    return sweep_components(_bins_8bit(heatmap), LEVELS, _NO_BOXES, _NO_DELTAS)[0].astype(np.float64)
-
-
-def threshold_boxes(heatmap: ArrayLike, fractions: ArrayLike) -> Boxes:
-    """`largest_component_box` at many thresholds in one pass: map (H, W), fractions (T,) in [0, 1) -> (T, 4).
-
-    Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does.
-    """
-    wanted = np.asarray(fractions, dtype=np.float64)
-    if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
-        raise ValueError(f"fractions of shape {wanted.shape}; expected (T,), T > 0, each 0 <= fraction < 1")
-    values = check_map(heatmap)
-    whole = whole_image_box(values.shape[::-1])
-    if values.max() <= 0:
-        return np.tile(whole, (len(wanted), 1))
-    order = np.argsort(wanted)
-    # The bin of a pixel is the number of thresholds that are strictly below it.
-    bins = np.searchsorted(wanted[order] * values.max(), values.ravel(), side="left")
-    boxes = np.empty((len(wanted), 4))
-    boxes[order] = sweep_components(bins.reshape(values.shape).astype(np.int16), len(wanted), _NO_BOXES, _NO_DELTAS)[0]
-    boxes[boxes[:, 2] == 0] = whole  # nothing above: only where fraction * max rounds up to max
-    return boxes
-
-
 @dataclass(frozen=True)
 class BoxAccuracy:
     """Localization accuracy over every threshold; all values are fractions."""
@@ -209,7 +165,7 @@ def max_box_accuracy(
         if heatmap is None or boxes is None:
             raise ValueError(f"{'heatmaps' if heatmap is None else 'gt_boxes'} end after {n}; expected as many of both")
         try:
-            bins = _bins_8bit(heatmap)
+            bins = bins_8bit(heatmap)
         except ValueError as error:
             raise ValueError(f"heatmaps[{n}]: {error}") from None
         truth = check_boxes(boxes, f"gt_boxes[{n}]")
@@ -218,7 +174,7 @@ def max_box_accuracy(
         if components == "best":
             right += sweep_components(bins, LEVELS, np.array(truth, order="C"), deltas)[1]
         else:
-            right += box_iou(sweep_components(bins, LEVELS, _NO_BOXES, _NO_DELTAS)[0], truth).max(1) >= deltas[:, None]
+            right += box_iou(sweep_components(bins, LEVELS, NO_BOXES, NO_DELTAS)[0], truth).max(1) >= deltas[:, None]
         n += 1
     if not n:
         raise ValueError("heatmaps are empty; expected at least one")
@@ -227,7 +183,7 @@ def max_box_accuracy(
     return BoxAccuracy(thresholds, deltas, curve, maxima, thresholds[curve.argmax(1)], float(maxima.mean()), n)
 
 
-# --------------------------------------------------------------------------------------------------- extent, intervals
+# --------------------------------------------------------------------------------------------------------------- extent
 
 
 class MapExtent(NamedTuple):
@@ -258,133 +214,3 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     both = np.count_nonzero(mask & inside)
     found = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1
     return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)
-
-
-class Interval(NamedTuple):
-    """An estimate and its interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-def _resampled_means(values: NDArray[np.float64], n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means of `n_resamples` draws of N of the values (N,) with replacement, in bounded memory."""
-    distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) <= 16:  # right / wrong and their differences: draw how often each value occurs instead
-        return rng.multinomial(len(values), counts / len(values), size=n_resamples) @ distinct / len(values)
-    rows = max(1, 2_000_000 // len(values))
-    sizes = [min(rows, n_resamples - done) for done in range(0, n_resamples, rows)]
-    return np.concatenate([values[rng.integers(len(values), size=(size, len(values)))].mean(1) for size in sizes])
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    other: ArrayLike | None = None,
-    *,
-    paired: bool = True,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval over images: of the mean of values (N,), or of how far it exceeds other's.
-
-    values, other: one number or bool per image. paired: `other` (N,) is about the same images, which are drawn
-    together; else the two samples are independent and may differ in number.
-    -> (estimate, low, high); the same seed gives the same interval. Raises ValueError for empty input, NaN, unequal
-    lengths when paired, or a level outside (0, 1).
-
-        bootstrap_interval(gap_right, gmp_right)  # GAP - GMP on the same images
-    """
-    samples = [np.asarray(sample, dtype=np.float64) for sample in (values, other) if sample is not None]
-    for what, sample in zip(("values", "other"), samples, strict=False):
-        if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
-            raise ValueError(f"{what} have shape {sample.shape}; expected (N,), N > 0, finite")
-    if not 0 < level < 1 or n_resamples < 1:
-        raise ValueError(f"level is {level}, n_resamples {n_resamples}; expected 0 < level < 1, n_resamples >= 1")
-    if paired and len(samples) == 2:
-        if len(samples[0]) != len(samples[1]):
-            raise ValueError(
-                f"values have {len(samples[0])} images, other {len(samples[1])}; paired needs as many of both"
-            )
-        samples = [samples[0] - samples[1]]
-    rng = np.random.default_rng(seed)
-    means = _resampled_means(samples[0], n_resamples, rng)
-    estimate = samples[0].mean()
-    if len(samples) == 2:
-        means = means - _resampled_means(samples[1], n_resamples, rng)
-        estimate = estimate - samples[1].mean()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(estimate), float(low), float(high))
-
-
-class Comparison(NamedTuple):
-    """A paired difference in percentage points, and what its 95 % interval allows to say."""
-
-    verdict: str  # "better", "worse" or "no difference seen"
-    difference: float
-    low: float
-    high: float
-
-    def describe(self) -> str:
-        """ "better by 3.1 points [1.0, 5.2]", and so on."""
-        if self.verdict == "no difference seen":
-            return f"no difference seen, {self.difference:+.1f} points [{self.low:+.1f}, {self.high:+.1f}]"
-        low, high = sorted((abs(self.low), abs(self.high)))
-        return f"{self.verdict} by {abs(self.difference):.1f} points [{low:.1f}, {high:.1f}]"
-
-
-def compare(right: ArrayLike, other: ArrayLike, seed: int = 0) -> Comparison:
-    """Which of two methods is right more often on the same images: vectors (N,) of right or wrong, paired."""
-    difference, low, high = (100 * v for v in bootstrap_interval(right, other, seed=seed))
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
-    return Comparison(verdict, difference, low, high)
-
-
-class SeedComparison(NamedTuple):
-    """Two methods over S paired seeds and the same N images, in the unit of the values; less is better for errors."""
-
-    means: tuple[float, float]
-    intervals: tuple[tuple[float, float], tuple[float, float]]  # 95 %, over images, of the mean over seeds
-    difference: float  # first - second
-    interval: tuple[float, float]  # 95 %, paired over images, of the mean over seeds
-    seed_differences: tuple[float, ...]  # one a seed
-
-    def describe(self, first: str, second: str) -> dict[str, str]:
-        """The row of a table, as text."""
-        texts = [f"{m:.1f} [{lo:.1f}, {hi:.1f}]" for m, (lo, hi) in zip(self.means, self.intervals, strict=True)]
-        difference = f"{self.difference:+.1f} [{self.interval[0]:+.1f}, {self.interval[1]:+.1f}]"
-        seeds = ", ".join(f"{d:+.1f}" for d in self.seed_differences)
-        return {first: texts[0], second: texts[1], f"{first} - {second}": difference, "by seed": seeds}
-
-    def sentence(self, error: str, first: str, second: str) -> str:
-        """The verdict on an error in %, computed from the interval: better, worse, or no difference seen."""
-        low, high = self.interval
-        verdict = f"{first} better by" if high < 0 else f"{first} worse by" if low > 0 else "no difference seen,"
-        size = abs(self.difference) if high < 0 or low > 0 else self.difference
-        ends = (-high, -low) if high < 0 else (low, high)
-        agree = sum((d < 0) == (self.difference < 0) for d in self.seed_differences)
-        return (
-            f"{error[0].upper()}{error[1:]}: {verdict} {size:.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] "
-            f"({agree} of {len(self.seed_differences)} seeds with that sign)."
-        )
-
-
-def compare_seeds(first: ArrayLike, second: ArrayLike, seed: int = 0) -> SeedComparison:
-    """Compare two methods over paired seeds: values (S, N) of S seeds on the same N images, in the unit to report.
-
-    The bootstrap draws images, the same for both methods and all seeds; seeds are shown one by one, not resampled.
-    Raises ValueError unless both are (S, N), finite.
-    """
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"values have shapes {a.shape} and {b.shape}; expected the same (seeds, images)")
-    mean_a, mean_b = (bootstrap_interval(v.mean(0), seed=seed) for v in (a, b))
-    difference = bootstrap_interval(a.mean(0), b.mean(0), seed=seed)
-    return SeedComparison(
-        (mean_a.estimate, mean_b.estimate),
-        ((mean_a.low, mean_a.high), (mean_b.low, mean_b.high)),
-        difference.estimate,
-        (difference.low, difference.high),
-        tuple(float(d) for d in (a - b).mean(1)),
-    )

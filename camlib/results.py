@@ -1,14 +1,11 @@
-"""What a run measured: one JSON per experiment, with where it came from; and where a run's files go."""
+"""What a run measured: one JSON per experiment, with where it came from; submission files."""
 
-import errno
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,54 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camlib.paper import Number, format_number, lookup
+from camlib.store import PROJECT_ROOT, write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("camlib", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "accelerate")
-
-
-def cache_dir() -> Path:
-    """Folder of what can be computed again: squashed images, predictions, features."""
-    return PROJECT_ROOT / "data" / "cache"
-
-
-def checkpoint_dir() -> Path:
-    """Folder of trained networks, one folder each, named by a hash of their settings."""
-    return PROJECT_ROOT / "data" / "checkpoints"
-
-
-def digest(*parts: Any) -> str:
-    """A short stable hash of settings (anything JSON can write) or bytes: 16 hex digits."""
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
-        sha.update(b"\0")
-    return sha.hexdigest()[:16]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-@contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
-    """Write to the path this yields; it takes the name `path` only when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, f"disk full while writing {path}; nothing of it was kept") from error
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def measured(

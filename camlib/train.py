@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from camlib import datasets
+from camlib import datasets, store
 from camlib.caffe import find_released, load_released
 from camlib.datasets import Dataset
 from camlib.models import GAPNet, Pool, build_model
-from camlib.results import checkpoint_dir, digest, file_sha256, write_aside
+from camlib.store import checkpoint_dir, digest, file_sha256, write_aside
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, random_crop_mirror
 
 with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
@@ -164,7 +164,7 @@ def find_weights(name: str, weights: str) -> Path | None:
     """The file behind a notebook's `weights`; None where there is none ("train", "finetune", "torchvision")."""
     if weights in ("train", "finetune", "torchvision"):
         return None
-    root = datasets.data_root()
+    root = store.data_root()
     return find_released(name, root) if weights == "released" else root / weights
 
 

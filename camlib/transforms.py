@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from camlib.datasets import Dataset
-from camlib.results import cache_dir, digest, write_aside
+from camlib.store import cache_dir, digest, write_aside
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)

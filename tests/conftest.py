@@ -28,6 +28,14 @@ def shared_data() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has caches and checkpoints of its own: `own_cache`/cache and `own_cache`/checkpoints."""
+    folder = tmp_path_factory.mktemp("camlib")
+    monkeypatch.setenv("CAMLIB_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def folder_dataset(tmp_path: Path) -> Dataset:
     """Seven small photographs-to-be of unequal size, in files."""

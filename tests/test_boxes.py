@@ -9,20 +9,27 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from camlib._kernels import distance_mask
 from camlib.boxes import (
-    _distance_mask,
     _drop_overlapping,
     box_iou,
     centre_box,
     check_boxes,
     largest_component_box,
     released_boxes,
+    threshold_boxes,
     whole_image_box,
 )
 
 Find = Callable[[str], Path]
+
+# Few levels in a small frame: plateaus, ties and components that merge.
+small_maps = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
+    lambda shape: arrays(np.uint8, shape, elements=st.sampled_from([0, 40, 41, 130, 254, 255]))
+)
 
 
 @st.composite
@@ -180,7 +187,7 @@ def test_distance_mask_equals_scipy(height: int, width: int, share: float, seed:
     mask.flat[seed % mask.size] = False
     distance = ndimage.distance_transform_edt(mask)
     expected = np.floor(distance * (255 / max(distance.max(), 1)) + 0.5) > 10
-    np.testing.assert_array_equal(_distance_mask(mask.view(np.uint8)), expected)
+    np.testing.assert_array_equal(distance_mask(mask.view(np.uint8)), expected)
 
 
 def test_distance_mask_equals_scipy_on_real_maps(shared_data: Find) -> None:
@@ -190,7 +197,7 @@ def test_distance_mask_equals_scipy_on_real_maps(shared_data: Find) -> None:
             mask = heatmap > threshold
             distance = ndimage.distance_transform_edt(mask)
             expected = np.floor(distance * (255 / distance.max()) + 0.5) > 10
-            np.testing.assert_array_equal(_distance_mask(mask.view(np.uint8)), expected)
+            np.testing.assert_array_equal(distance_mask(mask.view(np.uint8)), expected)
 
 
 def test_the_box_after_a_dropped_one_escapes() -> None:
@@ -237,3 +244,27 @@ def test_released_rule_refuses_bad_input() -> None:
     for thresholds in ((), (20, 255), (-1,)):
         with pytest.raises(ValueError, match="thresholds"):
             released_boxes(np.ones((3, 3), np.uint8), thresholds)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_maps, st.lists(st.floats(0, 0.999), min_size=1, max_size=6), st.sampled_from([1.0, 0.1, -1.0]))
+def test_threshold_boxes_equal_the_text_rule(heatmap: np.ndarray, fractions: list[float], scale: float) -> None:
+    signed = (heatmap.astype(float) - 100) * scale
+    expected = [largest_component_box(signed, fraction) for fraction in fractions]
+    np.testing.assert_array_equal(threshold_boxes(signed, fractions), expected)
+
+
+def test_threshold_boxes_leave_out_pixels_at_the_threshold_itself() -> None:
+    found = threshold_boxes([[10.0, 2.0, 1.0, 0.0]], [0.2, 0.1, 0.05, 0.0])  # in any order; 2.0 is 20 % of 10.0
+    np.testing.assert_array_equal(found[:, 2], [1, 2, 3, 3])
+
+
+def test_threshold_boxes_equal_the_text_rule_on_real_maps(shared_data: Find) -> None:
+    fractions = np.linspace(0.05, 0.6, 23)
+    for path in sorted(shared_data("release-boxes").glob("*.png"))[::8]:
+        heatmap = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        expected = [largest_component_box(heatmap, fraction) for fraction in fractions]
+        np.testing.assert_array_equal(threshold_boxes(heatmap, fractions), expected)
+    for bad in ([], [0.2, 1.0], [[0.2]], [np.nan]):
+        with pytest.raises(ValueError, match="fractions"):
+            threshold_boxes(heatmap, bad)

@@ -19,12 +19,6 @@ def net():
     return build_model("mini_gap", 2).eval()
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr("camlib.transforms.cache_dir", lambda: tmp_path / "cache")
-
-
 def by_hand(net, dataset, i, label, threshold):
     """One image at a time, from the equation: map, resize to the crop's window, threshold, box, back to the image."""
     image = torch.tensor(squash_image(dataset[i], 64))[None]
@@ -86,13 +80,13 @@ def test_finished_shards_are_not_run_again(tmp_path):
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [8, 9]]
 
 
-def test_results_depend_on_weights_options_and_data_not_on_the_cache(net, folder_dataset, tmp_path):
+def test_results_depend_on_weights_options_and_data_not_on_the_cache(net, folder_dataset, own_cache):
     first = evaluate.localize(net, folder_dataset, PRESET, top=2)
     with torch.no_grad():
         net.fc.weight.neg_()
     second = evaluate.localize(net, folder_dataset, PRESET, top=2)
     assert not np.array_equal(first.scores, second.scores)
-    assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+    assert len(list((own_cache / "cache" / "shards").iterdir())) == 2
 
 
 def test_a_map_that_is_not_finite_names_its_image(net, folder_dataset):
@@ -127,18 +121,6 @@ def test_released_protocol_equals_its_steps_by_hand(net, folder_dataset):
         expected = released_boxes(np.rint(resized / resized.max() * 255).astype(np.uint8))
         np.testing.assert_array_equal(found.loose[i, j], expected[0])
         np.testing.assert_array_equal(found.tight[i, j], expected[min(1, len(expected) - 1)])
-
-
-def test_a_damaged_shard_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "cache_dir", lambda: tmp_path)
-    run = lambda: evaluate.run_sharded("squares", "key", 4, lambda i: {"square": i**2}, shard=2)  # noqa: E731
-    assert run()["square"].tolist() == [0, 1, 4, 9]
-    path = sorted(tmp_path.rglob("*.npz"))[1]
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=rf"{path.name}: a damaged shard"):
-        run()
-    path.unlink()
-    assert run()["square"].tolist() == [0, 1, 4, 9]
 
 
 def test_iterated_maps_lie_in_the_window_of_the_crop(net, folder_dataset):

@@ -23,12 +23,6 @@ from camlib.transforms import Preset, centre_crop, get_preset, normalize_images,
 PRESET = Preset(squash=64, crop=48)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr("camlib.transforms.cache_dir", lambda: tmp_path / "cache")
-
-
 def blobs(n=90, k=5, classes=3, seed=0, spread=1.0):
     """Features at very different scales and offsets, with one that is constant."""
     rng = np.random.default_rng(seed)

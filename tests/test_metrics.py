@@ -1,4 +1,4 @@
-"""Errors, MaxBoxAcc, extents and intervals against hand-computed cases, brute force and closed forms."""
+"""Errors, MaxBoxAcc and extents against hand-computed cases and brute force."""
 
 import subprocess
 import sys
@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from camlib import boxes, metrics
-from camlib.boxes import box_iou, largest_component_box
+from camlib import boxes
+from camlib.boxes import box_iou
 from camlib.metrics import (
-    bootstrap_interval,
     component_tree_boxes,
     correct_boxes,
     localization_errors,
     map_extent,
     max_box_accuracy,
-    threshold_boxes,
 )
 
 Find = Callable[[str], Path]
@@ -269,34 +267,10 @@ def test_max_box_accuracy_names_what_does_not_fit() -> None:
         max_box_accuracy([fine], [box], iou=(0.0,))
 
 
-@settings(max_examples=60, deadline=None)
-@given(small_maps, st.lists(st.floats(0, 0.999), min_size=1, max_size=6), st.sampled_from([1.0, 0.1, -1.0]))
-def test_threshold_boxes_equal_the_text_rule(heatmap: np.ndarray, fractions: list[float], scale: float) -> None:
-    signed = (heatmap.astype(float) - 100) * scale
-    expected = [largest_component_box(signed, fraction) for fraction in fractions]
-    np.testing.assert_array_equal(threshold_boxes(signed, fractions), expected)
-
-
-def test_threshold_boxes_leave_out_pixels_at_the_threshold_itself() -> None:
-    found = threshold_boxes([[10.0, 2.0, 1.0, 0.0]], [0.2, 0.1, 0.05, 0.0])  # in any order; 2.0 is 20 % of 10.0
-    np.testing.assert_array_equal(found[:, 2], [1, 2, 3, 3])
-
-
-def test_threshold_boxes_equal_the_text_rule_on_real_maps(shared_data: Find) -> None:
-    fractions = np.linspace(0.05, 0.6, 23)
-    for path in sorted(shared_data("release-boxes").glob("*.png"))[::8]:
-        heatmap = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-        expected = [largest_component_box(heatmap, fraction) for fraction in fractions]
-        np.testing.assert_array_equal(threshold_boxes(heatmap, fractions), expected)
-    for bad in ([], [0.2, 1.0], [[0.2]], [np.nan]):
-        with pytest.raises(ValueError, match="fractions"):
-            threshold_boxes(heatmap, bad)
-
-
 def test_the_library_imports_where_no_cache_can_be_written(tmp_path: Path) -> None:
     package = tmp_path / "camlib"
     package.mkdir()
-    for module in ("__init__.py", "boxes.py", "metrics.py"):
+    for module in ("__init__.py", "_kernels.py", "boxes.py", "metrics.py", "stats.py"):
         (package / module).write_text((Path(boxes.__file__).parent / module).read_text())
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "home").write_text("likewise")
@@ -313,7 +287,7 @@ def test_the_library_imports_where_no_cache_can_be_written(tmp_path: Path) -> No
     assert run.stdout.strip() == str(package / "boxes.py")
 
 
-# --------------------------------------------------------------------------------------------------- extent, intervals
+# --------------------------------------------------------------------------------------------------- extent
 
 
 def test_map_extent_by_hand() -> None:
@@ -329,82 +303,3 @@ def test_map_extent_by_hand() -> None:
         map_extent(heatmap, [[20, 20, 30, 30]])
     with pytest.raises(ValueError, match="NaN"):
         map_extent(heatmap * np.nan, [[0, 0, 1, 1]])
-
-
-@pytest.mark.parametrize("draw", [lambda rng: rng.random(400) < 0.3, lambda rng: rng.normal(2, 3, 400)])
-def test_interval_agrees_with_the_normal_approximation(draw: Callable[[np.random.Generator], np.ndarray]) -> None:
-    values = draw(np.random.default_rng(0))
-    for level, z in ((0.95, 1.96), (0.5, 0.6745)):
-        estimate, low, high = bootstrap_interval(values, level=level, n_resamples=20_000)
-        half = z * values.std() / np.sqrt(len(values))
-        assert estimate == values.mean()
-        assert low == pytest.approx(estimate - half, abs=0.08 * half)
-        assert high == pytest.approx(estimate + half, abs=0.08 * half)
-
-
-def test_interval_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    samples = rng.random((400, 200)) < 0.4
-    intervals = [bootstrap_interval(sample, level=0.9, n_resamples=500, seed=i) for i, sample in enumerate(samples)]
-    covered = np.mean([low <= 0.4 <= high for _, low, high in intervals])
-    assert 0.85 < covered < 0.95
-
-
-def test_paired_intervals_are_narrower_on_correlated_data() -> None:
-    rng = np.random.default_rng(0)
-    hard = rng.random(1000)
-    a, b = hard < 0.50, hard < 0.46  # the same images are right
-    paired, unpaired = bootstrap_interval(a, b), bootstrap_interval(a, b, paired=False)
-    assert paired.estimate == pytest.approx(unpaired.estimate)
-    assert paired.estimate == pytest.approx(a.mean() - b.mean())
-    assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
-    assert unpaired.high - unpaired.low == pytest.approx(2 * 1.96 * np.sqrt(a.var() / 1000 + b.var() / 1000), rel=0.1)
-    assert bootstrap_interval(a, b[:500], paired=False).estimate == pytest.approx(a.mean() - b[:500].mean())
-
-
-def test_intervals_repeat_by_seed_and_run_in_chunks() -> None:
-    values = np.random.default_rng(0).normal(size=3000)
-    first = bootstrap_interval(values, n_resamples=1500, seed=3)
-    assert first == bootstrap_interval(values, n_resamples=1500, seed=3)
-    assert first != bootstrap_interval(values, n_resamples=1500, seed=4)
-    assert len(metrics._resampled_means(values, 1501, np.random.default_rng(0))) == 1501  # more than one chunk
-    assert bootstrap_interval([1, 1, 1]) == (1, 1, 1)
-
-
-def test_intervals_refuse_bad_input() -> None:
-    with pytest.raises(ValueError, match="paired"):
-        bootstrap_interval([0, 1], [1])
-    with pytest.raises(ValueError, match="values have shape"):
-        bootstrap_interval([])
-    with pytest.raises(ValueError, match="other have shape"):
-        bootstrap_interval([1.0], [np.nan])
-    with pytest.raises(ValueError, match="level is 95"):
-        bootstrap_interval([0, 1], level=95)
-
-
-def test_comparisons_say_what_their_interval_allows():
-    right, wrong = np.ones(50, bool), np.zeros(50, bool)
-    mixed = np.arange(50) % 2 == 0
-    assert metrics.compare(right, wrong).describe() == "better by 100.0 points [100.0, 100.0]"
-    assert metrics.compare(mixed, right).verdict == "worse"
-    assert metrics.compare(mixed, ~mixed).describe().startswith("no difference seen, +0.0 points [-")
-
-
-def test_seed_comparison_pairs_seeds_and_images():
-    rng = np.random.default_rng(0)
-    hard = rng.random(400) < 0.5  # the same images are hard for both
-    first = 100.0 * np.stack([hard ^ (rng.random(400) < 0.02) for _ in range(3)])
-    second = 100.0 * np.stack([(hard | (rng.random(400) < 0.10)) for _ in range(3)])
-    row = metrics.compare_seeds(first, second)
-    assert row.difference == pytest.approx((first - second).mean())
-    assert row.seed_differences == pytest.approx((first - second).mean(1))
-    low, high = row.interval
-    assert low < row.difference < high < 0
-    assert high - low < (row.intervals[0][1] - row.intervals[0][0]) / 2  # pairing takes the images' own spread out
-    sentence = row.sentence("top-1 localization error", "GAP", "GMP")
-    assert sentence.startswith("Top-1 localization error: GAP better by")
-    assert "3 of 3 seeds" in sentence
-    assert "GAP worse by" in metrics.compare_seeds(second, first).sentence("error", "GAP", "GMP")
-    assert "no difference seen" in metrics.compare_seeds(first, first).sentence("error", "GAP", "GMP")
-    with pytest.raises(ValueError, match=r"same .seeds, images."):
-        metrics.compare_seeds(first, second[:2])

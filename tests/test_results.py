@@ -1,6 +1,5 @@
 """Results files: whole or absent, with where they came from; tables that say synthetic; disk full; broken files."""
 
-import errno
 import json
 import time
 
@@ -56,32 +55,6 @@ def test_a_cut_results_file_is_named(tmp_path):
     path.write_text(path.read_text()[:50])
     with pytest.raises(ValueError, match=r"01_x\.json"):
         results.read_results(tmp_path)
-
-
-def test_write_aside_keeps_the_old_file_when_the_new_one_fails(tmp_path):
-    path = tmp_path / "sub" / "file.txt"
-    with results.write_aside(path) as aside:
-        aside.write_text("old")
-
-    def fail():
-        with results.write_aside(path) as aside:
-            aside.write_text("new")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_text() == "old"
-    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
-
-
-def test_disk_full_names_the_file(tmp_path):
-    with pytest.raises(OSError, match=r"disk full .*file\.txt"), results.write_aside(tmp_path / "file.txt"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_digest_depends_on_every_part_and_not_on_key_order():
-    assert results.digest({"a": 1, "b": 2}) == results.digest({"b": 2, "a": 1})
-    assert len({results.digest("ab", "c"), results.digest("a", "bc"), results.digest(b"ab"), results.digest("ab")}) == 4
 
 
 def test_a_submission_file_makes_the_round_trip_and_scores_the_same(tmp_path):

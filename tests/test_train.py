@@ -16,8 +16,7 @@ SMALL = PRESETS["small"]
 
 
 @pytest.fixture
-def sets(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "checkpoint_dir", lambda: tmp_path / "checkpoints")
+def sets():
     load = datasets.load
     return load("synthetic-objects", split="train", n=64), load("synthetic-objects", split="val", n=24)
 
@@ -33,7 +32,7 @@ def same_weights(a, b):
 def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, monkeypatch):
     whole, history = fit(sets)
     assert [h["epoch"] for h in history] == [1, 2]
-    monkeypatch.setattr(train, "checkpoint_dir", lambda: tmp_path / "again")
+    monkeypatch.setenv("CAMLIB_CACHE", str(tmp_path))
     monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
     real, steps = train._training_step, []
 
@@ -46,7 +45,7 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
     monkeypatch.setattr(train, "_training_step", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(sets)
-    (folder,) = (tmp_path / "again").iterdir()
+    (folder,) = (tmp_path / "checkpoints").iterdir()
     assert [p.name for p in folder.iterdir()] == ["last.pt"]
     resumed, history_again = fit(sets)
     assert len(steps) == 6 + 8 - 5
@@ -56,7 +55,7 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "training.json"]
 
 
-def test_the_same_settings_are_trained_once_and_others_anew(sets, tmp_path, monkeypatch):
+def test_the_same_settings_are_trained_once_and_others_anew(sets, own_cache, monkeypatch):
     first, _ = fit(sets)
     monkeypatch.setattr(train, "_train", None)  # training again would fail
     again, _ = fit(sets)
@@ -64,7 +63,7 @@ def test_the_same_settings_are_trained_once_and_others_anew(sets, tmp_path, monk
     for changes in ({"seed": 1}, {"pool": "max"}, {"recipe": Recipe(epochs=2, lr=0.04, schedule="one_cycle")}):
         with pytest.raises(TypeError):
             fit(sets, **changes)
-    settings = json.loads(next((tmp_path / "checkpoints").glob("*/training.json")).read_text())["settings"]
+    settings = json.loads(next((own_cache / "checkpoints").glob("*/training.json")).read_text())["settings"]
     assert settings["train"][2] == sets[0].fingerprint
 
 

@@ -59,14 +59,13 @@ def test_unknown_preset_lists_the_names():
         transforms.get_preset("imagnet")
 
 
-def test_squashed_images_are_decoded_once(tmp_path, monkeypatch, folder_dataset):
-    monkeypatch.setattr(transforms, "cache_dir", lambda: tmp_path / "cache")
+def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
     first = transforms.load_squashed(folder_dataset, 16)
     expected = np.stack([squash_image(folder_dataset[i], 16) for i in range(len(folder_dataset))])
     assert np.array_equal(first, expected)
-    monkeypatch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
-    assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
+        assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
     monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", 0)  # too large for the cache: decoded by workers
     batches = list(transforms.iterate_batches(folder_dataset, 16, 4, np.array([5, 1, 3, 0, 2])))
     assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
@@ -74,11 +73,12 @@ def test_squashed_images_are_decoded_once(tmp_path, monkeypatch, folder_dataset)
 
 
 @pytest.mark.parametrize("limit", [0, 2**30])
-def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(limit, tmp_path, monkeypatch, folder_dataset):
-    monkeypatch.setattr(transforms, "cache_dir", lambda: tmp_path / "cache")
+def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
+    limit, tmp_path, own_cache, monkeypatch, folder_dataset
+):
     monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", limit)
     bad = next(p for p in tmp_path.rglob("*.jpg") if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises((OSError, ValueError), match=bad.name):
         list(transforms.iterate_batches(folder_dataset, 16, 4))
-    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(own_cache.rglob("*.npy"))

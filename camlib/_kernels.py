@@ -1,0 +1,164 @@
+"""The compiled loops of boxes and metrics, and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numba.njit without the GIL, cached on disk; compiled anew in each process where no folder can be written."""
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@_compiled
+def distance_mask(mask):  # type: ignore[no-untyped-def]
+    """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10.
+
+    mask (H, W) of 0 and 1 -> the same, exact as of the Euclidean distance. That itself is never needed: with the
+    distances along columns, find the largest squared distance, then the pixels whose squared distance reaches what
+    rounds to 11 of it. A mask without background, or without foreground, stays as it is, as in the program.
+    """
+    height, width = mask.shape
+    column = np.empty((height, width), np.int32)
+    for x in range(width):
+        column[0, x] = height + width if mask[0, x] else 0  # longer than any distance
+    for y in range(1, height):
+        for x in range(width):
+            column[y, x] = column[y - 1, x] + 1 if mask[y, x] else 0
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            column[y, x] = min(column[y, x], column[y + 1, x] + 1)
+    top = 0  # the largest squared distance so far
+    for y in range(height):
+        x = 0
+        while x < width:
+            least = column[y, x] ** 2
+            jump = x + 1
+            dx = 1
+            while top < least and dx * dx < least:
+                for q in (x - dx, x + dx):
+                    if 0 <= q < width:
+                        square = column[y, q] ** 2
+                        least = min(least, square + dx * dx)
+                        if square + dx * dx <= top:  # neither x nor any other pixel so near to q is farther than top
+                            jump = q + int(math.sqrt(top - square)) + 1
+                dx += 1
+            top = max(top, least)
+            x = jump
+    if top == 0 or top >= (height + width) ** 2:
+        return mask
+    scale = 255 / math.sqrt(top)
+    least = 1
+    while int(math.sqrt(least) * scale + 0.5) <= 10:  # the program's own arithmetic, in double precision
+        least += 1
+    far = np.ones_like(mask)
+    reach = min(int(math.sqrt(least - 1)), width - 1)
+    for y in range(height):
+        for dx in range(-reach, reach + 1):
+            limit = np.int32(math.ceil(math.sqrt(least - dx * dx)))
+            start, stop = max(0, -dx), min(width, width - dx)
+            near, line = far[y, start:stop], column[y, start + dx : stop + dx]
+            for x in range(len(near)):  # in this form the compiler vectorises it
+                near[x] = near[x] & np.uint8(line[x] >= limit)
+    return far
+
+
+@_compiled
+def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Connected components of every superlevel set of a map, in one pass from the highest pixels down.
+
+    bins (H, W) int16: a pixel of bin b is in the sets 0..b-1 of the `levels` nested sets. Pixels are added in falling
+    order of their bin to a union-find forest (8-connected) that keeps the size and bounds of each component; the root
+    of a component is its first pixel in raster order. gt (M, 4), deltas (D,).
+    -> boxes (levels, 4): of the largest component (of equals the first in raster order), zeros where the set is empty;
+       hits (D, levels) bool: whether any component has IoU >= deltas[d] with any box of gt.
+    """
+    height, width = bins.shape
+    stride = width + 2  # a border of one pixel that belongs to no component
+    size = stride * (height + 2)
+    start = np.zeros(levels + 2, np.int64)  # counting sort: start[b] is where bin b begins in `order`
+    for y in range(height):
+        for x in range(width):
+            start[bins[y, x] + 1] += 1
+    for b in range(1, levels + 2):
+        start[b] += start[b - 1]
+    order = np.empty(height * width, np.int32)
+    place = start[: levels + 1].copy()
+    for y in range(height):
+        for x in range(width):
+            b = bins[y, x]
+            order[place[b]] = (y + 1) * stride + x + 1
+            place[b] += 1
+
+    parent = np.full(size, -1, np.int32)
+    count = np.empty(size, np.int32)
+    bounds = np.empty((size, 4), np.int32)  # x0, y0, x1, y1
+    overlap = np.full(size, -1.0)  # IoU of a component that was evaluated since it last grew
+    done = np.zeros(size, np.int32)
+    good = np.zeros(len(deltas), np.int64)  # live components with IoU >= each delta
+    boxes = np.zeros((levels, 4), np.int32)
+    hits = np.zeros((len(deltas), levels), np.bool_)
+    around = (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1)
+    best = -1
+    for b in range(levels, 0, -1):
+        for i in range(start[b], start[b + 1]):
+            root = order[i]
+            pixel = root
+            parent[pixel] = pixel
+            count[pixel] = 1
+            bounds[pixel, 0] = pixel % stride - 1
+            bounds[pixel, 1] = pixel // stride - 1
+            bounds[pixel, 2] = bounds[pixel, 0] + 1
+            bounds[pixel, 3] = bounds[pixel, 1] + 1
+            for step in around:
+                other = pixel + step
+                if parent[other] < 0:
+                    continue
+                while parent[other] != other:
+                    parent[other] = parent[parent[other]]
+                    other = parent[other]
+                if other == root:
+                    continue
+                if overlap[other] >= 0:  # it grows: what was counted of it no longer holds
+                    for d in range(len(deltas)):
+                        good[d] -= overlap[other] >= deltas[d]
+                    overlap[other] = -1
+                first, second = min(root, other), max(root, other)
+                parent[second] = first
+                count[first] += count[second]
+                for k in range(2):
+                    bounds[first, k] = min(bounds[first, k], bounds[second, k])
+                    bounds[first, k + 2] = max(bounds[first, k + 2], bounds[second, k + 2])
+                root = first
+            if best < 0 or count[root] > count[best] or (count[root] == count[best] and root < best):
+                best = root
+        if best >= 0:
+            boxes[b - 1] = bounds[best]
+        if len(deltas) == 0:
+            continue
+        for i in range(start[b], start[b + 1]):
+            root = order[i]
+            while parent[root] != root:
+                parent[root] = parent[parent[root]]
+                root = parent[root]
+            if done[root] == b:
+                continue
+            done[root] = b
+            x0, y0, x1, y1 = bounds[root]
+            overlap[root] = 0.0
+            for m in range(len(gt)):
+                w = min(gt[m, 2], x1) - max(gt[m, 0], x0)
+                h = min(gt[m, 3], y1) - max(gt[m, 1], y0)
+                if w > 0 and h > 0:
+                    union = (x1 - x0) * (y1 - y0) + (gt[m, 2] - gt[m, 0]) * (gt[m, 3] - gt[m, 1]) - w * h
+                    overlap[root] = max(overlap[root], w * h / union)
+            for d in range(len(deltas)):
+                good[d] += overlap[root] >= deltas[d]
+        hits[:, b - 1] = good > 0
+    return boxes, hits

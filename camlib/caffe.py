@@ -16,30 +16,13 @@ from torch.nn import functional as F
 
 from camlib.models import GAPNet, alexnet_star_backbone
 
-RELEASED_URL = "http://cnnlocalization.csail.mit.edu/demoCAM/models/"
-
-# The released files: the first spelling is the current one. `classifier` is the Caffe layer that becomes GAPNet.fc;
-# `preset` (camlib.transforms) is their input: BGR 0..255 minus (104, 117, 123). No checksum was ever published.
+# The released networks. `classifier` is the Caffe layer that becomes GAPNet.fc; `preset` (camlib.transforms) is their
+# input: BGR 0..255 minus (104, 117, 123).
 RELEASED: dict[str, dict[str, Any]] = {
-    "googlenet_gap": {
-        "files": [
-            "imagenet_googlenetCAM_train_iter_120000.caffemodel",
-            "imagenet_googleletCAM_train_iter_120000.caffemodel",
-        ],
-        "url": RELEASED_URL, "input_size": 224, "preset": "caffe224",
-        "classifier": "CAM_fc", "channels": 1024, "dropout": 0.0,
-    },
-    "vgg16_gap": {
-        "files": ["vgg16CAM_train_iter_90000.caffemodel"],
-        "url": RELEASED_URL, "input_size": 224, "preset": "caffe224",
-        "classifier": "CAM_fc", "channels": 1024, "dropout": 0.5,
-    },
-    "alexnet_star_gap": {
-        "files": ["alexnetplusCAM_imagenet.caffemodel"],
-        "url": RELEASED_URL, "input_size": 227, "preset": "caffe227",
-        "classifier": "fc9", "channels": 512, "dropout": 0.5,
-    },
-}  # fmt: skip
+    "googlenet_gap": {"preset": "caffe224", "classifier": "CAM_fc", "channels": 1024, "dropout": 0.0},
+    "vgg16_gap": {"preset": "caffe224", "classifier": "CAM_fc", "channels": 1024, "dropout": 0.5},
+    "alexnet_star_gap": {"preset": "caffe227", "classifier": "fc9", "channels": 512, "dropout": 0.5},
+}
 
 # Each Inception's outputs: 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj (GoogLeNet, CVPR 2015, Table 1).
 _INCEPTIONS = {
@@ -142,24 +125,6 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     if not blobs:
         raise ValueError(f"{path} holds no layer with weights; expected a caffemodel (protobuf NetParameter)")
     return blobs
-
-
-def find_released(name: str, root: str | Path) -> Path:
-    """The released file of `name` under `root` or `root`/weights, in either spelling.
-
-    Raises ValueError for a name that is not in RELEASED; FileNotFoundError with the address, the spellings and where
-    to put the file.
-    """
-    facts = _released_facts(name)
-    root = Path(root)
-    for folder in (root, root / "weights"):
-        for file in facts["files"]:
-            if (folder / file).is_file():
-                return folder / file
-    raise FileNotFoundError(
-        f"the released weights of {name} are not under {root}: expected {' or '.join(facts['files'])} in "
-        f"{root / 'weights'} (or in {root}); its address: {facts['url']}{facts['files'][0]}"
-    )
 
 
 def _released_facts(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from camlib import datasets
+from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.results import format_measured, read_results
 from camlib.store import PROJECT_ROOT, data_root, write_aside
 
@@ -92,8 +93,6 @@ def _missing_weights(model: str, weights: str) -> list[str]:
     if weights != "released":
         there = (data_root() / weights).is_file()
         return [] if there else [f"weights: missing: {weights}\n  goes into: {data_root()}"]
-    from camlib.caffe import find_released  # imports torch: only where it is needed
-
     try:
         find_released(model, data_root())
     except FileNotFoundError as error:
@@ -184,11 +183,9 @@ def plan(profile: str) -> None:
 def data() -> None:
     """Say which datasets and released weights are there; of the others what is missing and how to get it."""
     typer.echo(f"data folder: {data_root()}\n")
-    from camlib import caffe
-
-    for name in caffe.RELEASED:
+    for name in RELEASED_FILES:
         try:
-            typer.echo(f"released weights of {name}: {caffe.find_released(name, data_root())}\n")
+            typer.echo(f"released weights of {name}: {find_released(name, data_root())}\n")
         except FileNotFoundError as error:
             typer.echo(f"{error}\n")
     for name in datasets.REGISTRY:

@@ -7,7 +7,6 @@ import copy
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -199,24 +198,6 @@ def rank_groups(values: ArrayLike, labels: np.ndarray, names: Sequence[str], see
     rows = [(names[k], len(members), *bootstrap_interval(members, seed=seed)) for k, members in groups.items()]
     table = pd.DataFrame(rows, columns=["name", "n", "estimate", "low", "high"])
     return table.sort_values("estimate", ascending=False, ignore_index=True)
-
-
-def keep_classes(dataset: Dataset, least: int) -> Dataset:
-    """The images of classes with at least `least` of them, relabelled 0..C-1; SUN2012's folders of no scene go too.
-
-    Raises ValueError if no class has so many.
-    """
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    kept = [
-        k
-        for k, c in enumerate(dataset.classes)
-        if counts[k] >= least and c.rpartition("/")[2] not in ("misc", "outliers")
-    ]
-    if not kept:
-        raise ValueError(f"{dataset.name}: no class has {least} images; the largest has {counts.max()}")
-    part = dataset.subset(np.isin(dataset.labels, kept))
-    classes, names = ([every[k] for k in kept] for every in (dataset.classes, dataset.class_names))
-    return replace(part, labels=np.searchsorted(kept, part.labels), classes=classes, class_names=names)
 
 
 def polygon_mask(points: ArrayLike, size: tuple[int, int]) -> Mask:

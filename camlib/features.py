@@ -6,14 +6,13 @@ equation then maps classes that the network was never trained for.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -21,20 +20,14 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from camlib import datasets
-from camlib.boxes import check_boxes
 from camlib.caffe import load_released
-from camlib.datasets import NO_BOXES, Dataset
+from camlib.datasets import Dataset
 from camlib.evaluate import digest_weights, pick_device
 from camlib.models import GAPNet, Pool, build_model, load_weights, read_weights
 from camlib.store import digest, run_sharded
 from camlib.train import Recipe, find_weights, obtain_network
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
 
-# The eight of Table 5; and others that are split by the same rules.
-TRANSFER_DATASETS = (
-    "sun397", "indoor67", "scene15", "sun-attribute", "caltech101", "caltech256", "action40", "event8",
-    "cub200", "tiny-imagenet-200", "synthetic-transfer", "synthetic-finegrained",
-)  # fmt: skip
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices to train on, indices to test on
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of C, for standardised features
 FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: so many folds of at most so many of the training images
@@ -243,40 +236,44 @@ def with_classifier(net: GAPNet, classifier: LinearClassifier) -> GAPNet:
 
 def has_paper_protocol(images: Dataset, options: dict[str, Any]) -> bool:
     """Whether a measurement may stand beside Table 5: the dataset with all its classes, split as the protocol says."""
-    names = images.extras.get("attribute_names", images.classes)
-    official = datasets.OFFICIAL_CLASSES | {"sun-attribute": 102}
-    return not options and len(names) == official.get(images.name)
+    names = images.info.get("attribute_names", images.classes)
+    return not options and len(names) == datasets.get_source(images.name).classes
 
 
 def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tuple[Dataset, list[Split]]:
     """A dataset's images, each once, and the splits of its protocol (paper, Section 4), as indices into them.
 
-    name: one of TRANSFER_DATASETS. seed: of the draws, and of the pictures where they are drawn.
+    name: a dataset with a protocol. seed: of the draws, and of the pictures where they are drawn.
 
     Random draws where the protocol says so (synthetic-*, caltech101, caltech256, scene15, event8), with `per_class` and
     `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none for
     sun-attribute (see `attribute_precision`); else the one official pair. Other options go to `datasets.load`.
     """
-    if name not in TRANSFER_DATASETS:
-        raise ValueError(f"{name!r} has no protocol for transfer; expected one of {', '.join(TRANSFER_DATASETS)}")
-    entry = datasets.REGISTRY[name]
-    if entry.splits == ("all",):
+    source = datasets.get_source(name)
+    if not source.protocol:
+        known = ", ".join(n for n, s in datasets.REGISTRY.items() if s.protocol)
+        raise ValueError(f"{name!r} has no protocol for transfer; expected one of {known}")
+    if source.protocol == "attributes":
         return datasets.load(name, split="all", **options), []
-    if "per_class" in entry.defaults or name.startswith("synthetic"):
-        drawn = {"seed": seed} if name.startswith("synthetic") else {}
-        options = {"per_class": 30, "test_per_class": None} | entry.defaults | drawn | options
+    if source.protocol == "draws":
+        on_disk = "all" in source.splits  # else the pictures themselves are drawn from the seed
+        defaults = {key: source.options[key] for key in ("per_class", "test_per_class") if on_disk}
+        options = {"per_class": 30, "test_per_class": None} | defaults | ({} if on_disk else {"seed": seed}) | options
         counts = (options.pop("per_class"), options.pop("test_per_class"))
-        images = datasets.load(name, split="all" if entry.defaults else "val", **options)
+        images = datasets.load(name, split="all" if on_disk else "val", **options)
         return images, [datasets.random_split(images.labels, *counts, seed=seed + d) for d in range(draws)]
-    partitions: list[dict[str, Any]] = [{"partition": d + 1} for d in range(draws)] if name == "sun397" else [{}]
-    parts = [datasets.load(name, split=s, **options, **p) for p in partitions for s in entry.splits]
+    partitions: list[dict[str, Any]] = (
+        [{"partition": d + 1} for d in range(draws)] if source.protocol == "partitions" else [{}]
+    )
+    parts = [datasets.load(name, split=s, **options, **p) for p in partitions for s in source.splits]
     fields = ("ids", "labels", "boxes", "sizes", "files")
     joined: dict[str, Any] = {field: [value for part in parts for value in getattr(part, field)] for field in fields}
     row = {image: i for i, image in enumerate(dict.fromkeys(joined["ids"]))}
     first = np.unique([row[i] for i in joined["ids"]], return_index=True)[1]  # partitions share images
     excluded = np.concatenate([part.excluded for part in parts])
-    source = f"{parts[0].source.split(',')[0]}, {len(first)} images, {'-'.join(entry.splits)}"
-    whole: dict[str, Any] = {"split": "-".join(entry.splits), "source": source, "extras": {}, "excluded": excluded}
+    both_splits = "-".join(source.splits)
+    whole: dict[str, Any] = {"split": both_splits, "extras": {}, "excluded": excluded}
+    whole["source"] = f"{parts[0].source.split(',')[0]}, {len(first)} images, {both_splits}"
     images = replace(parts[0], **whole, **joined).subset(first)
     indices = [np.array([row[i] for i in part.ids]) for part in parts]
     splits = list(zip(indices[::2], indices[1::2], strict=True))
@@ -354,32 +351,3 @@ def attribute_precision(features: NDArray, votes: NDArray, per_class: int = 150,
         scores = fit_linear(features[train], np.repeat([0, 1], n), seed).decision(features[test])[:, 1]
         precision.append(average_precision_score(share[test] > 0.6, scores))
     return np.array(precision)
-
-
-@dataclass
-class _Cropped(Dataset):
-    original: Dataset | None = None
-
-    def __getitem__(self, i: int) -> Image.Image:
-        return self.original[self.extras["row"][i]].crop(self.extras["crop"][i].tolist())  # type: ignore[index]
-
-
-def crop_images(dataset: Dataset, boxes: NDArray) -> Dataset:
-    """Each image cut to its box (N, 4), of the original pixels, rounded outwards and kept inside: a dataset of crops.
-
-    Labels and ids stay, true boxes don't come along. Raises ValueError for boxes of another shape, or not finite.
-    """
-    given = check_boxes(boxes, "boxes")
-    if (dataset.sizes < 1).any():
-        raise ValueError(f"{dataset.name} {dataset.split}: the sizes of its images are not known; crops need them")
-    if given.shape != (len(dataset), 4):
-        raise ValueError(f"boxes have shape {given.shape}; expected ({len(dataset)}, 4)")
-    low = np.floor(given[:, :2]).clip(0, dataset.sizes - 1)
-    high = np.maximum(np.ceil(given[:, 2:]).clip(0, dataset.sizes), low + 1)
-    crops = np.concatenate([low, high], 1).astype(np.int64)
-    return _Cropped(
-        f"{dataset.name}-crop-{digest(dataset.cache_key, crops.tolist())}", dataset.split, dataset.ids,
-        dataset.labels, dataset.classes, dataset.class_names, [NO_BOXES] * len(dataset), crops[:, 2:] - crops[:, :2],
-        f"{dataset.source}, cropped", dataset.synthetic, dataset.excluded,
-        {"row": np.arange(len(dataset)), "crop": crops}, original=dataset,
-    )  # fmt: skip

@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from camlib.paper import Number, format_number, lookup
 from camlib.store import PROJECT_ROOT, write_aside
 
@@ -142,48 +140,6 @@ def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is not a whole results file: {error!r}") from error
         records.append(record)
     return records
-
-
-def write_submission(path: str | Path, classes: np.ndarray, boxes: np.ndarray, devkit_ids: Sequence[int]) -> None:
-    """Write guesses in the ILSVRC devkit's format: a line an image, five times `label xmin ymin xmax ymax`.
-
-    classes (N, 5) int, as sorted-wnid indices; boxes (N, 5, 4) half-open, so xmax and ymax lose 1 (the devkit counts
-    inclusive pixels); devkit_ids (C,): the ILSVRC2012_ID of each class, see `datasets.wnid_to_devkit_id`.
-    """
-    if classes.ndim != 2 or boxes.shape != (*classes.shape, 4):
-        raise ValueError(f"classes {classes.shape} and boxes {boxes.shape} do not fit: expected (N, 5), (N, 5, 4)")
-    labels = np.asarray(devkit_ids)[classes]  # (N, 5)
-    inclusive = boxes - [0, 0, 1, 1]
-    with write_aside(Path(path)) as aside, open(aside, "w", encoding="ascii") as file:
-        for ids, corners in zip(labels, inclusive, strict=True):
-            file.write(
-                " ".join(
-                    f"{i} {a:.10g} {b:.10g} {c:.10g} {d:.10g}" for i, (a, b, c, d) in zip(ids, corners, strict=True)
-                )
-            )
-            file.write("\n")
-
-
-def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Read what `write_submission` writes -> classes (N, k), boxes (N, k, 4) half-open.
-
-    Raises ValueError naming file and line for a line that is not k times five numbers, or an ID that is no class.
-    """
-    class_of = {number: index for index, number in enumerate(devkit_ids)}
-    rows: list[np.ndarray] = []
-    for n, line in enumerate(Path(path).read_text(encoding="ascii").splitlines(), 1):
-        try:
-            row = np.array(line.split(), dtype=np.float64).reshape(-1, 5)
-            row[:, 0] = [class_of[int(number)] for number in row[:, 0]]
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path}, line {n}: expected `label xmin ymin xmax ymax`, repeated ({error!r})") from error
-        if rows and row.shape != rows[0].shape:
-            raise ValueError(f"{path}, line {n}: {len(row)} guesses, {len(rows[0])} in the lines before")
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{path} is empty; expected a line an image")
-    guesses = np.stack(rows)  # (N, k, 5)
-    return guesses[:, :, 0].astype(np.int64), guesses[:, :, 1:] + [0, 0, 1, 1]
 
 
 def describe_dataset(*parts: Any) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from camlib import datasets, store
-from camlib.caffe import find_released, load_released
+from camlib.caffe import load_released
 from camlib.datasets import Dataset
+from camlib.datasets.weights import find_released
 from camlib.models import GAPNet, Pool, build_model
 from camlib.store import checkpoint_dir, digest, file_sha256, write_aside
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, random_crop_mirror

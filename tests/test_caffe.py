@@ -12,8 +12,10 @@ import torch
 import torchvision
 from safetensors.numpy import load_file
 
-from camlib.caffe import RELEASED, find_released, load_released, read_caffemodel
+from camlib.caffe import RELEASED, load_released, read_caffemodel
+from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.models import GAPNet
+from camlib.transforms import PRESETS
 
 Blobs = dict[str, list[np.ndarray]]
 CLASSES = 7
@@ -309,7 +311,7 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     net = TOPOLOGY[name]()
     path = write(tmp_path_factory.mktemp("drawn") / f"{name}.caffemodel", net.blobs, v1=name == "alexnet_star_gap")
     # Input on Caffe's scale, so that the normalisation across channels is far from 1 and an error in it shows.
-    size = RELEASED[name]["input_size"]
+    size = PRESETS[RELEASED[name]["preset"]].crop
     image = np.random.default_rng(1).integers(0, 256, (1, 3, size, size)) - np.float32([104, 117, 123])[:, None, None]
     yield name, net.text, path, image.astype(np.float32)
     path.unlink()
@@ -434,7 +436,7 @@ def test_refuses_the_early_truncated_googlenet(tmp_path: Path) -> None:
 def test_finds_released_files_in_either_spelling(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         find_released("googlenet_gap", tmp_path)
-    current, old = RELEASED["googlenet_gap"]["files"]
+    current, old = RELEASED_FILES["googlenet_gap"]
     address = f"http://cnnlocalization.csail.mit.edu/demoCAM/models/{current}"
     for part in (current, old, address, str(tmp_path / "weights")):
         assert part in str(error.value)
@@ -448,11 +450,11 @@ def test_finds_released_files_in_either_spelling(tmp_path: Path) -> None:
 
 
 def test_presets_are_those_of_the_released_networks() -> None:
-    from camlib.transforms import PRESETS
-
-    for facts in RELEASED.values():
+    assert RELEASED.keys() == RELEASED_FILES.keys()
+    sizes = {"googlenet_gap": 224, "vgg16_gap": 224, "alexnet_star_gap": 227}
+    for name, facts in RELEASED.items():
         preset = PRESETS[facts["preset"]]
-        assert (preset.crop, preset.caffe) == (facts["input_size"], True)
+        assert (preset.crop, preset.caffe) == (sizes[name], True)
 
 
 # ---- the oracle ----

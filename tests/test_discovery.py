@@ -1,10 +1,9 @@
 """Shares, ranks, receptive fields and patches against hand-made maps, hand-counted scenes and planted images."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from builders import dataset_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -23,16 +22,6 @@ WHOLE = Preset(16, 16)
 maps_and_masks = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
     lambda shape: st.tuples(arrays(np.int8, shape), arrays(bool, shape))
 )
-
-
-def dataset_of(images: np.ndarray, labels: list[int], **given) -> Dataset:
-    """In-memory pictures (N, S, S, 3) with labels."""
-    n, side = images.shape[:2]
-    names = [f"class {k}" for k in range(max(labels) + 1)]
-    return Dataset(
-        "planted", "val", [str(i) for i in range(n)], np.array(labels), names, names, [np.zeros((0, 4))] * n,
-        np.full((n, 2), side), "made by the test", images=images, **given,
-    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ maps against regions
@@ -220,7 +209,7 @@ def test_object_masks_of_drawn_scenes_hold_the_telling_objects():
     scenes = load("synthetic-scenes", n=10)
     for i in range(10):
         named = d.object_masks(scenes, i)
-        telling = scenes.extras["informative"][scenes.class_names[scenes.labels[i]]]
+        telling = scenes.info["informative"][scenes.class_names[scenes.labels[i]]]
         union = np.any([named[name] for name in telling if name in named], axis=0)
         assert np.array_equal(union, scenes.extras["masks"]["object"][i])
 
@@ -300,19 +289,6 @@ def test_shuffled_fits_see_the_same_labels_in_another_order():
     assert [y == [0, 0, 0, 1, 1, 1, 2, 2, 2] for _, y, _ in seen] == [True, False, False]
     assert seen[1][1] != seen[2][1]
     assert all(sorted(y) == [0, 0, 0, 1, 1, 1, 2, 2, 2] and x == np.eye(9).tolist() and s == 5 for x, y, s in seen)
-
-
-def test_classes_with_few_images_go():
-    rooms = dataset_of(np.zeros((7, 4, 4, 3), np.uint8), [2, 0, 2, 1, 2, 0, 3])
-    kept = d.keep_classes(rooms, 2)
-    assert kept.classes == ["class 0", "class 2"]
-    assert kept.ids == ["0", "1", "2", "4", "5"]
-    assert kept.labels.tolist() == [1, 0, 1, 1, 0]
-    names = ["m/misc", "misc", "o/outliers", "o/office"]
-    others = replace(rooms, classes=names, class_names=names)
-    assert d.keep_classes(others, 1).classes == ["o/office"], "the folders of no scene go, wherever they lie"
-    with pytest.raises(ValueError, match="planted: no class has 4 images; the largest has 3"):
-        d.keep_classes(rooms, 4)
 
 
 def test_joined_detectors_score_as_they_did_alone():

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from camlib import evaluate, features
 from camlib.cam import class_activation_maps
-from camlib.datasets import Dataset, load
+from camlib.datasets import crop_images, load
 from camlib.models import build_model
 from camlib.train import get_recipe
 from camlib.transforms import Preset, centre_crop, get_preset, normalize_images, squash_image
@@ -242,8 +242,8 @@ def test_a_subset_has_no_number_in_the_paper(tmp_path, monkeypatch):
     assert not features.has_paper_protocol(images, {"per_class": 1})
     assert not features.has_paper_protocol(replace(images, classes=images.classes[:7]), {})
     assert not features.has_paper_protocol(load("synthetic-transfer", n=8), {})
-    with pytest.raises(ValueError, match="'event-8' has no protocol for transfer; expected one of sun397"):
-        features.load_splits("event-8")
+    with pytest.raises(ValueError, match=r"'svt' has no protocol for transfer; expected one of .*sun397"):
+        features.load_splits("svt")
 
 
 def test_the_test_part_cannot_change_the_classifier():
@@ -385,28 +385,9 @@ def test_an_image_to_train_and_to_test_on_is_refused(tmp_path, monkeypatch):
         features.load_splits("indoor67")
 
 
-def test_crops_are_cut_from_the_original(folder_dataset):
-    boxes = np.array([[1.5, 2, 9.2, 12]] * 6 + [[-5, -5, 500, 500]])
-    cropped = features.crop_images(folder_dataset, boxes)
-    assert isinstance(cropped, Dataset)
-    assert cropped.sizes[0].tolist() == [9, 10]
-    assert cropped[0].tobytes() == folder_dataset[0].crop((1, 2, 10, 12)).tobytes()
-    assert cropped[6].size == folder_dataset[6].size
-    part = cropped.subset([6, 3])
-    assert part[1].tobytes() == cropped[3].tobytes()
-    assert part.labels.tolist() == folder_dataset.labels[[6, 3]].tolist()
-    other = features.crop_images(folder_dataset, boxes + np.array([0, 0, 1, 0]))
-    assert len({folder_dataset.fingerprint, cropped.fingerprint, other.fingerprint, part.fingerprint}) == 4
-    assert cropped.fingerprint == features.crop_images(folder_dataset, boxes).fingerprint
-    with pytest.raises(ValueError, match=r"expected \(7, 4\)"):
-        features.crop_images(folder_dataset, boxes[:3])
-    with pytest.raises(ValueError, match="finite"):
-        features.crop_images(folder_dataset, boxes * np.nan)
-
-
 def test_crops_of_pictures_in_memory_are_what_the_network_sees():
     drawn = load("synthetic-finegrained", split="train", n=4)
-    cropped = features.crop_images(drawn, np.stack([b[0] for b in drawn.boxes]))
+    cropped = crop_images(drawn, np.stack([b[0] for b in drawn.boxes]))
     net = build_model("mini_gap", 2).eval()
     found = features.extract_features(net, cropped, get_preset("small"))
     with torch.no_grad():

@@ -3,11 +3,9 @@
 import json
 import time
 
-import numpy as np
 import pytest
 
 from camlib import paper, results
-from camlib.metrics import localization_errors
 
 
 def write(folder, **changes):
@@ -55,31 +53,3 @@ def test_a_cut_results_file_is_named(tmp_path):
     path.write_text(path.read_text()[:50])
     with pytest.raises(ValueError, match=r"01_x\.json"):
         results.read_results(tmp_path)
-
-
-def test_a_submission_file_makes_the_round_trip_and_scores_the_same(tmp_path):
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 20, 30)
-    gt = [np.array([[10.0, 20.0, 60.0, 90.0]])] * 30
-    classes = rng.integers(0, 20, (30, 5))
-    classes[::2, 1] = truth[::2]
-    boxes = np.array([10.0, 20.0, 60.0, 90.0]) + rng.uniform(-9, 9, (30, 5, 4))
-    ids = rng.permutation(20) + 1  # devkit IDs are in another order than the wnids
-    path = tmp_path / "submission.txt"
-    results.write_submission(path, classes, boxes, ids)
-    first = path.read_text().splitlines()[0].split()
-    assert len(first) == 25
-    assert int(first[0]) == ids[classes[0, 0]]
-    assert float(first[3]) == pytest.approx(boxes[0, 0, 2] - 1)  # the devkit counts inclusive pixels
-    read_classes, read_boxes = results.read_submission(path, ids)
-    assert np.array_equal(read_classes, classes)
-    np.testing.assert_allclose(read_boxes, boxes, atol=1e-6)
-    scored, again = (localization_errors(c, b, truth, gt) for c, b in ((classes, boxes), (read_classes, read_boxes)))
-    assert np.array_equal(scored.loc_wrong, again.loc_wrong)
-    assert 0 < scored.loc[4] < 1
-    path.write_text(path.read_text() + "1 2 3\n")
-    with pytest.raises(ValueError, match=r"submission\.txt, line 31"):
-        results.read_submission(path, ids)
-    path.write_text("999 1 2 3 4\n")
-    with pytest.raises(ValueError, match=r"line 1.*999"):
-        results.read_submission(path, ids)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from camlib import drawing
-from camlib.synthetic import VARIANTS, draw
+from camlib.datasets import load
+from camlib.datasets.synthetic import VARIANTS, draw, drawing
 
 N = 96
 
@@ -38,7 +38,7 @@ def iou(box, boxes):
 
 
 def test_importing_it_does_not_import_torch():
-    code = "import sys, camlib.synthetic; print([m for m in ('torch', 'camlib.datasets') if m in sys.modules])"
+    code = "import sys, camlib.datasets.synthetic; print([m for m in ('torch', 'scipy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -160,7 +160,7 @@ def test_a_linear_classifier_on_pixels_does_badly(variant, limit):
 
 
 def test_no_part_is_shared_between_classes():
-    parts = [pair for v in ("objects", "transfer") for pairs in draw(v, 1).extras["parts"].values() for pair in pairs]
+    parts = [pair for v in ("objects", "transfer") for pairs in draw(v, 1).info["parts"].values() for pair in pairs]
     assert len(parts) == len(set(parts)) == 3 * (12 + 8)
     assert len({colour for colour, _ in parts}) == len(drawing.COLOURS)  # no colour alone tells a class,
     assert max(sum(shape == s for _, s in parts) for shape in drawing.SHAPES) >= 6  # and no shape
@@ -170,7 +170,7 @@ def test_no_part_is_shared_between_classes():
 def test_the_parts_of_its_class_are_in_each_object(variant, drawn):
     """Each of the three colours is found in the object of its class, and most often those of no other class."""
     scenes = drawn[variant]
-    parts = list(scenes.extras["parts"].values())
+    parts = list(scenes.info["parts"].values())
     fits = []
     for image, mask, label in zip(scenes.images, scenes.masks["object"], scenes.labels, strict=True):
         seen = image[mask].astype(float)
@@ -192,7 +192,7 @@ def test_the_patch_is_inside_the_bird_and_small(drawn):
 
 def test_species_differ_in_the_patch_only():
     """The same random numbers with another label give the same picture outside the patch."""
-    from camlib.synthetic import _paint_finegrained
+    from camlib.datasets.synthetic.variants import _paint_finegrained
 
     canvases = [drawing.Canvas(np.random.default_rng(5), 64) for _ in range(2)]
     for canvas, label in zip(canvases, (0, 5), strict=True):
@@ -214,13 +214,13 @@ def test_person_and_thing_are_apart_and_the_thing_alone_tells_the_action(drawn):
     for person, box, mask in zip(scenes.extras["person_boxes"], scenes.boxes, people, strict=True):
         assert person.tolist() == [bounds(mask)]
         assert iou(person[0], box) < 0.5
-    assert list(scenes.extras["things"]) == scenes.class_names
-    assert len(set(scenes.extras["things"].values())) == 8
+    assert list(scenes.info["things"]) == scenes.class_names
+    assert len(set(scenes.info["things"].values())) == 8
 
 
 def test_common_things_are_more_frequent_than_telling_things():
     scenes = draw("scenes", 400)
-    informative, names = scenes.extras["informative"], scenes.extras["object_names"]
+    informative, names = scenes.info["informative"], scenes.info["object_names"]
     assert len(names) >= 12
     common = [name for name in names if not any(name in own for own in informative.values())]
     present = np.array([[name in {o[0] for o in objects} for name in names] for objects in scenes.extras["objects"]])
@@ -236,21 +236,21 @@ def test_common_things_are_more_frequent_than_telling_things():
 
 
 def test_scene_objects_carry_their_masks(drawn):
-    extras = drawn["scenes"].extras
+    extras, info = drawn["scenes"].extras, drawn["scenes"].info
     for objects, masks, boxes, label in zip(
         extras["objects"], extras["object_masks"], drawn["scenes"].boxes, drawn["scenes"].labels, strict=True
     ):
         assert (masks.sum(0) <= 1).all()  # what is seen belongs to one thing
         assert [index for _, _, index in objects] == list(range(len(masks)))
         assert all(box.tolist() == bounds(masks[index]) for _, box, index in objects)
-        own = list(extras["informative"].values())[label]
+        own = list(info["informative"].values())[label]
         assert boxes.tolist() == [box.tolist() for name, box, _ in objects if name in own]
 
 
 def test_captions_name_what_the_phrase_masks_show():
     scenes = draw("concepts", 400)
     phrase_masks = scenes.extras["phrase_masks"]
-    assert set(phrase_masks) == set(scenes.extras["phrases"])
+    assert set(phrase_masks) == set(scenes.info["phrases"])
     shown = {phrase: mask.any((1, 2)) for phrase, mask in phrase_masks.items()}
     for phrase, there in shown.items():
         said = np.array([f" {phrase}" in f" {caption}" for caption in scenes.extras["captions"]])
@@ -284,3 +284,17 @@ def test_ink_stays_within_the_bounds_that_are_claimed_for_it():
     changed = (canvas.image() != before).any(-1)
     assert changed.sum() > 60
     assert not (changed & (canvas.owners() == 0)).any()
+
+
+def test_synthetic_splits_are_disjoint_and_repeat():
+    parts = {split: load("synthetic-objects", split=split, n=12) for split in ("train", "val", "test")}
+    parts["other seed"] = load("synthetic-objects", split="train", n=12, seed=1)
+    pictures = {image.tobytes() for ds in parts.values() for image in ds.images}
+    assert len(pictures) == 48
+    assert len({ds.fingerprint for ds in parts.values()}) == 4
+    again = load("synthetic-objects", split="train", n=12)
+    assert again.fingerprint == parts["train"].fingerprint
+    assert again.synthetic
+    assert again.source == "synthetic (seed 0)"
+    assert np.array_equal(np.asarray(again[3]), again.images[3])
+    assert {mask.shape for mask in again.extras["masks"].values()} == {(12, 64, 64)}

@@ -1,8 +1,4 @@
-"""The embedded data: small pictures drawn from a seed, with exact boxes and masks.
-
-Image i depends on (variant, seed, size, i) only, so a larger n prolongs a data set and never changes it. The variants
-stand in for data sets of the paper; no result on them is the paper's.
-"""
+"""What the drawn datasets show: one painter per variant, each given a canvas and a label."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from camlib.drawing import (
+from camlib.datasets.synthetic.drawing import (
     COLOURS,
     GREYS,
     PICTURES,
@@ -26,32 +22,17 @@ from camlib.drawing import (
     line,
     mask_box,
     random_palette,
-    seen_mask,
     text_bounds,
 )
 
 
 @dataclass
-class Scenes:
-    """Drawn pictures and all that is known about them.
+class Painted:
+    """What a painter tells of its picture."""
 
-    images (N, S, S, 3) uint8; labels (N,) int64; boxes: per image (Mi, 4) float64, half-open pixels, around what is
-    seen of the objects that the label names; masks: name -> (N, S, S) bool; extras: see `draw`.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    class_names: list[str]
-    boxes: list[np.ndarray]
-    masks: dict[str, np.ndarray]
-    extras: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Painted:
     objects: list[list[int]]  # the owners of each boxed object
     masks: dict[str, list[int]] = field(default_factory=dict)  # further masks, as the owners they hold
-    extras: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)  # further facts about this picture
 
 
 # 9 shapes and 8 colours have no common factor, so k -> (k mod 8, k mod 9) meets each of the 72 pairs once: slices are
@@ -73,7 +54,7 @@ def _distractors(canvas: Canvas, low: int, high: int) -> None:
         canvas.put([(SHAPES[shape], 0)], place, rng.uniform(0.04, 0.09), turn, [jitter(rng, paint)])
 
 
-def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> _Painted:
+def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> Painted:
     """One object, or in some images two of a class, among distractors."""
     rng = canvas.rng
     _distractors(canvas, 2, 5)
@@ -87,14 +68,14 @@ def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> _Painted:
         if place is not None:
             palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
             canvas.put(row, place, radius, turn, palette, len(taken))
-    return _Painted([[k + 1] for k in range(len(taken))])
+    return Painted([[k + 1] for k in range(len(taken))])
 
 
-def _paint_objects(canvas: Canvas, label: int) -> _Painted:
+def _paint_objects(canvas: Canvas, label: int) -> Painted:
     return _paint_row(canvas, _OBJECT_PAIRS[3 * label : 3 * label + 3])
 
 
-def _paint_transfer(canvas: Canvas, label: int) -> _Painted:
+def _paint_transfer(canvas: Canvas, label: int) -> Painted:
     return _paint_row(canvas, _TRANSFER_PAIRS[3 * label : 3 * label + 3])
 
 
@@ -103,7 +84,7 @@ _SPECIES_NAMES = ["amber", "brindle", "coral", "dusk", "elder", "fern", "garnet"
 _SPECIES = dict(zip(_SPECIES_NAMES, _OBJECT_PAIRS[::4][:8], strict=True))
 
 
-def _paint_finegrained(canvas: Canvas, label: int) -> _Painted:
+def _paint_finegrained(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
     _distractors(canvas, 3, 6)
     scale, turn, flip = rng.uniform(0.14, 0.19), rng.uniform(-0.4, 0.4), rng.random() < 0.5
@@ -114,7 +95,7 @@ def _paint_finegrained(canvas: Canvas, label: int) -> _Painted:
     colour, shape = list(_SPECIES.values())[label]
     patch = [(SHAPES[shape] * 0.36 + (-0.1, 0.08), 0)]
     canvas.put(patch, place, scale, turn, [jitter(rng, COLOURS[colour])], 2, flip)
-    return _Painted([[1, 2]], {"part": [2]})
+    return Painted([[1, 2]], {"part": [2]})
 
 
 # ------------------------------------------------- actions: a person, and the thing that tells what is being done
@@ -137,7 +118,7 @@ def _own_paint(rng: np.random.Generator, k: int) -> list[Any]:
     return [jitter(rng, colours[k % 8]), jitter(rng, colours[(3 * k + 1) % 8]), *random_palette(rng)[2:]]
 
 
-def _paint_actions(canvas: Canvas, label: int) -> _Painted:
+def _paint_actions(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
     for _ in range(rng.integers(1, 5)):
         place, scale = rng.uniform(0.05, 0.95, 2), rng.uniform(0.06, 0.13)
@@ -153,7 +134,7 @@ def _paint_actions(canvas: Canvas, label: int) -> _Painted:
     canvas.put(draw_person(rng), person, scale, rng.uniform(-0.12, 0.12), random_palette(rng), 1)
     held = PICTURES[list(_ACTIONS.values())[label]]
     canvas.put(held, thing, reach, rng.uniform(-0.35, 0.35), _own_paint(rng, label), 2, rng.random() < 0.5)
-    return _Painted([[2]], {"person": [1]}, {"person_boxes": mask_box(canvas.owners() == 1)})
+    return Painted([[2]], {"person": [1]}, {"person_boxes": mask_box(canvas.owners() == 1)})
 
 
 # ------------------------------------------------- scenes: rooms of common things and of telling things
@@ -169,7 +150,7 @@ _FURNITURE = [name for things in _ROOMS.values() for name in things]
 _COMMON = {"wall": 1.0, "floor": 0.95, "window": 0.9, "person": 0.9, "lamp": 0.9, "picture": 0.85}
 
 
-def _paint_scenes(canvas: Canvas, label: int) -> _Painted:
+def _paint_scenes(canvas: Canvas, label: int) -> Painted:
     rng, names = canvas.rng, ["background"]  # place in `names` = owner
 
     def add(name: str, picture: Picture, spot: tuple[float, float], scale: float) -> None:
@@ -201,7 +182,7 @@ def _paint_scenes(canvas: Canvas, label: int) -> _Painted:
     seen = [k for k in range(1, len(names)) if (owners == k).sum() >= 8]  # what is hidden by others is not annotated
     shown = np.stack([owners == k for k in seen])
     listed = [(names[k], mask_box(mask)[0], place) for place, (k, mask) in enumerate(zip(seen, shown, strict=True))]
-    return _Painted([[k] for k in seen if names[k] in own], {}, {"objects": listed, "object_masks": shown})
+    return Painted([[k] for k in seen if names[k] in own], {}, {"objects": listed, "object_masks": shown})
 
 
 # ------------------------------------------------- concepts: captions, and where their phrases are
@@ -217,7 +198,7 @@ _NOUNS = {**SHAPES, "ball": SHAPES["disc"], "tile": SHAPES["square"], "bar": box
 _STRIPES: Picture = [(box(x, -0.7, x + 0.24, 0.7), 1) for x in (-0.6, -0.12, 0.36)]
 
 
-def _paint_concepts(canvas: Canvas, label: int) -> _Painted:
+def _paint_concepts(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
     taken: list[Any] = []
     asked = [phrase for phrase in _PHRASES if rng.random() < 0.35]
@@ -237,14 +218,14 @@ def _paint_concepts(canvas: Canvas, label: int) -> _Painted:
     named = [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}" for phrase in rng.permutation(drawn)]
     caption = " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]])) or "nothing"
     ids = {phrase: [drawn.index(phrase) + 1] if phrase in drawn else [] for phrase in _PHRASES}
-    return _Painted([owner for owner in ids.values() if owner], ids, {"captions": caption + " on a blurred ground"})
+    return Painted([owner for owner in ids.values() if owner], ids, {"captions": caption + " on a blurred ground"})
 
 
 # ------------------------------------------------- text: a printed word, or only what might be taken for one
 _LETTERS = ("BCDFGHKLMNPRSTVZ", "AEIOU")
 
 
-def _paint_text(canvas: Canvas, label: int) -> _Painted:
+def _paint_text(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
     _distractors(canvas, 2, 5)
     for _ in range(rng.integers(1, 4)):  # fences, boards and scribbles, with a word and without
@@ -277,14 +258,16 @@ def _paint_text(canvas: Canvas, label: int) -> _Painted:
             canvas.put(frame, place, 1, turn, [board if rng.random() < 0.5 else None], len(words))
             canvas.write(word, place, pixels, turn, ink)
     ids = [k + 1 for k in range(len(words))]
-    return _Painted([[k] for k in ids], {"text": ids}, {"words": words})
+    return Painted([[k] for k in ids], {"text": ids}, {"words": words})
 
 
 @dataclass(frozen=True)
-class _Variant:
-    paint: Callable[[Canvas, int], _Painted]
+class Variant:
+    """A painter, its classes, and what is true of all its pictures."""
+
+    paint: Callable[[Canvas, int], Painted]
     class_names: list[str]
-    constants: dict[str, Any] = field(default_factory=dict)  # extras that are the same for every image
+    info: dict[str, Any] = field(default_factory=dict)  # facts about the whole dataset
 
 
 def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -293,51 +276,12 @@ def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 _OBJECTS = ["blick", "dax", "fep", "gorp", "kiki", "lorp", "mip", "nark", "pim", "toma", "wug", "zav"]
 _NEW_OBJECTS = ["bouba", "crell", "dov", "hask", "jub", "quil", "slen", "vorn"]
-_VARIANTS = {  # the place in this table seeds the pictures: append, never insert
-    "objects": _Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS)),
-    "transfer": _Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),
-    "finegrained": _Variant(_paint_finegrained, list(_SPECIES), {"patches": _SPECIES}),
-    "actions": _Variant(_paint_actions, list(_ACTIONS), {"things": _ACTIONS}),
-    "scenes": _Variant(_paint_scenes, list(_ROOMS), {"object_names": (*_COMMON, *_FURNITURE), "informative": _ROOMS}),
-    "concepts": _Variant(_paint_concepts, ["image"], {"phrases": tuple(_PHRASES)}),
-    "text": _Variant(_paint_text, ["no text", "text"]),
+VARIANTS = {  # the place in this table seeds the pictures: append, never insert
+    "objects": Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS)),
+    "transfer": Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),
+    "finegrained": Variant(_paint_finegrained, list(_SPECIES), {"patches": _SPECIES}),
+    "actions": Variant(_paint_actions, list(_ACTIONS), {"things": _ACTIONS}),
+    "scenes": Variant(_paint_scenes, list(_ROOMS), {"object_names": (*_COMMON, *_FURNITURE), "informative": _ROOMS}),
+    "concepts": Variant(_paint_concepts, ["image"], {"phrases": tuple(_PHRASES)}),
+    "text": Variant(_paint_text, ["no text", "text"]),
 }
-VARIANTS = tuple(_VARIANTS)
-
-
-def draw(variant: str, n: int, seed: int = 0, size: int = 64) -> Scenes:
-    """Draw `n` pictures of `size` px; labels are balanced (image i has class i mod C).
-
-    Masks: "object" always; "part" (finegrained), "person" (actions), "text" (text: the words' boards).
-    Extras, lists over the images unless a mapping is named:
-    objects, transfer: parts (class -> its (colour, shape) pairs). finegrained: patches (species -> its pair).
-    actions: person_boxes (1, 4), things (class -> thing).
-    scenes: objects (name, box (4,), index into object_masks), object_masks (Mi, S, S) bool, what is seen of each; and
-    object_names (tuple), informative (class -> its telling things). The boxes are those of the telling things.
-    concepts: captions, phrases (tuple), phrase_masks (phrase -> (N, S, S)). text: words, word_boxes (Mi, 4).
-    Raises ValueError for an unknown variant, n < 0, size < 32 or a negative seed.
-    """
-    if variant not in _VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
-    if n < 0 or size < 32 or seed < 0:
-        raise ValueError(f"n is {n}, size is {size}, seed is {seed}; expected n >= 0, size >= 32 and seed >= 0")
-    chosen, number = _VARIANTS[variant], VARIANTS.index(variant)
-    labels = np.arange(n, dtype=np.int64) % len(chosen.class_names)
-    images = np.zeros((n, size, size, 3), np.uint8)
-    boxes: list[np.ndarray] = []
-    masks = {"object": np.zeros((n, size, size), bool)}
-    extras: dict[str, Any] = dict(chosen.constants)
-    for i in range(n):
-        canvas = Canvas(np.random.default_rng([seed, number, i]), size)
-        painted = chosen.paint(canvas, int(labels[i]))
-        images[i], owners = canvas.image(), canvas.owners()
-        boxes.append(np.concatenate([np.zeros((0, 4)), *(mask_box(seen_mask(owners, ids)) for ids in painted.objects)]))
-        for name, ids in {"object": [k for owned in painted.objects for k in owned], **painted.masks}.items():
-            masks.setdefault(name, np.zeros((n, size, size), bool))[i] = seen_mask(owners, ids)
-        for name, value in painted.extras.items():
-            extras.setdefault(name, []).append(value)
-    if variant == "concepts":
-        extras["phrase_masks"] = {phrase: masks.pop(phrase) for phrase in _PHRASES}
-    if variant == "text":
-        extras["word_boxes"] = boxes
-    return Scenes(images, labels, list(chosen.class_names), boxes, masks, extras)

@@ -1,0 +1,85 @@
+"""Every dataset of the paper (Section 4) and the drawn ones, as they lie on disk: one file per source.
+
+`load` reads one; `is_available` and `describe_missing` say what is there. Boxes leave here half-open, in pixels of the
+original image. Annotations are checked, and errors name the file.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from camlib.datasets import action40, class_folders, cub200, imagenet, sun, svt, synthetic
+from camlib.datasets.base import Dataset, Source, crop_images, keep_classes, random_split
+from camlib.datasets.parsing import find_place
+from camlib.store import data_root
+
+__all__ = [
+    "REGISTRY", "Dataset", "Source", "crop_images", "describe_missing", "get_source", "is_available", "keep_classes",
+    "load", "random_split",
+]  # fmt: skip
+
+REGISTRY: dict[str, Source] = {
+    **synthetic.SOURCES,
+    **imagenet.SOURCES,
+    **cub200.SOURCES,
+    **class_folders.SOURCES,
+    **sun.SOURCES,
+    **action40.SOURCES,
+    **svt.SOURCES,
+}
+
+
+def get_source(name: str) -> Source:
+    """The entry of a dataset. Raises ValueError, listing the names, for an unknown one."""
+    if name not in REGISTRY:
+        raise ValueError(f"unknown dataset {name!r}; expected one of {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def _missing(name: str, root: str | Path | None, train: bool) -> list[str]:
+    source, folder = get_source(name), data_root() if root is None else Path(root)
+    needed = {**source.required, **(source.to_train if train else {})}
+    return [" or ".join(places) for places in needed.values() if not find_place(folder, *places)]
+
+
+def is_available(name: str, root: str | Path | None = None, train: bool = False) -> bool:
+    """Whether the files that a dataset needs exist (they are not read). Raises ValueError for an unknown name.
+
+    train: also those of a training split that lies apart (ILSVRC).
+    """
+    return not _missing(name, root, train)
+
+
+def describe_missing(name: str, root: str | Path | None = None, train: bool = False) -> str:
+    """What is missing of a dataset, where it goes, how to get it and on what terms."""
+    source, missing = get_source(name), _missing(name, root, train)
+    archives = [a.url + (f" (md5 {a.md5})" if a.md5 else "") for a in source.archives]
+    get = "\n    ".join([*archives, *([source.get] if source.get else [])])
+    return (
+        f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n"
+        f"  goes into: {data_root() if root is None else Path(root)}\n"
+        f"  get it: {get}\n  terms: {source.licence}\n  layout: data/README.md"
+    )
+
+
+def load(name: str, root: str | Path | None = None, split: str = "val", **options: Any) -> Dataset:
+    """Read a dataset of the registry from `root` (default: the data folder).
+
+    options: those that its entry declares. Splits, options and extras are listed in data/README.md.
+    Raises ValueError for an unknown name or split, or for inconsistent annotations; FileNotFoundError for missing data,
+    saying how to get it; TypeError for an unknown option.
+    """
+    source = get_source(name)
+    if split not in source.splits:
+        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(source.splits)}")
+    folder = data_root() if root is None else Path(root)
+    if _missing(name, root, False):
+        raise FileNotFoundError(describe_missing(name, root))
+    for option in options:
+        if option not in source.options:
+            raise TypeError(f"{name} takes no option {option!r}; it takes {', '.join(source.options) or 'none'}")
+    found = {role: find_place(folder, *places) for role, places in {**source.required, **source.optional}.items()}
+    places = {"root": folder} | {role: place for role, place in found.items() if place}
+    dataset = source.read(name, split, places, **{**source.options, **options})
+    if not len(dataset) and source.required:
+        raise FileNotFoundError(f"{name}: no images of split {split!r} in {places['root']}")
+    return dataset

@@ -1,0 +1,291 @@
+"""ImageNet: the ILSVRC2012 localization set, Tiny-ImageNet-200, single photographs; the devkit's submission files.
+
+ILSVRC2012, the official archives, each unpacked into a folder of its name
+
+    ILSVRC2012_img_val/            ILSVRC2012_val_00000001.JPEG ..., flat or in folders by wnid (`val/` will do too)
+    ILSVRC2012_bbox_val_v3/val/    ILSVRC2012_val_00000001.xml ...
+    ILSVRC2012_devkit_t12/data/    meta.mat: the classes, their words, the devkit's own class numbers
+    ILSVRC2012_img_train/<wnid>/   to train only (`train/` will do too)
+
+or Kaggle's tree as it is
+
+    ILSVRC/Data/CLS-LOC/{train/<wnid>,val}/    ILSVRC/Annotations/CLS-LOC/val/    LOC_synset_mapping.txt
+
+An annotation: inclusive pixels from 0; the readers add 1 to xmax and ymax.
+
+    <annotation><size><width>500</width><height>375</height></size>
+      <object><name>n01751748</name>
+        <bndbox><xmin>111</xmin><ymin>108</ymin><xmax>441</xmax><ymax>193</ymax></bndbox></object></annotation>
+
+LOC_synset_mapping.txt
+
+    n01440764 tench, Tinca tinca
+    n01443537 goldfish, Carassius auratus
+    n01484850 great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias
+
+A list of the images that are left out of localization, ILSVRC20xx_clsloc_validation_blacklist.txt (xx from 13), comes
+with the development kits of later years: one number per line. Without it no image is excluded.
+
+Tiny-ImageNet-200, unpacked or as its zip: boxes are inclusive pixels from 0, file, (wnid,) x0 y0 x1 y1, tab-separated
+
+    tiny-imagenet-200/wnids.txt               n02124075
+    tiny-imagenet-200/words.txt               n00001740	entity
+    tiny-imagenet-200/train/<wnid>/<wnid>_boxes.txt    n01443537_0.JPEG	0	10	63	58
+    tiny-imagenet-200/val/val_annotations.txt          val_0.JPEG	n03444034	0	32	44	62
+    tiny-imagenet-200/{train/<wnid>,val}/images/*.JPEG
+"""
+
+import hashlib
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camlib.datasets.base import Archive, Dataset, Source
+from camlib.datasets.parsing import (
+    build_folder_dataset,
+    check_inside,
+    check_same,
+    class_of,
+    need_place,
+    parse_xml,
+    read_cells,
+    read_numbers,
+    read_voc_boxes,
+    show_progress,
+    walk_images,
+)
+from camlib.store import data_root, write_aside
+
+RESEARCH = "non-commercial research; the photographs belong to their owners"
+TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+ILSVRC_META = "ILSVRC2012_devkit_t12/data/meta.mat"
+
+
+def read_tiny_imagenet(
+    name: str, split: str, places: Mapping[str, Path], *, classes: int | None, per_class: int | None
+) -> Dataset:
+    """Tiny-ImageNet-200 from its folder or its zip. classes: the first so many wnids; per_class: their first images."""
+    place = places["images"]
+    base: Path | zipfile.Path = place
+    source, archive, prefix = f"folder {place.name}", None, str(place)
+    if place.is_file():
+        md5 = hashlib.md5(place.read_bytes(), usedforsecurity=False).hexdigest()
+        source = f"{place.name}, md5 {md5} ({'the official' if md5 == TINY_MD5 else 'not the official'} archive)"
+        archive, prefix = str(place), "tiny-imagenet-200"
+        try:
+            base = zipfile.Path(place, f"{prefix}/")
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{place}: not a zip file, perhaps an incomplete download ({error})") from error
+    words = dict(line.split("\t", 1) for line in (base / "words.txt").read_text(encoding="utf-8").splitlines())
+    known = sorted(cells[0] for cells in read_cells(base / "wnids.txt"))
+    index = {wnid: k for k, wnid in enumerate(known[:classes])}
+
+    if split == "train":
+        lists = {wnid: f"train/{wnid}/{wnid}_boxes.txt" for wnid in index}
+        rows = [[f"train/{w}", c[0], w, *c[1:]] for w, listed in lists.items() for c in read_cells(base / listed)]
+    else:
+        rows = [["val", *cells] for cells in read_cells(base / "val/val_annotations.txt")]
+    kept, seen = [], Counter[str]()
+    for row in rows:  # (folder, file, wnid, x0, y0, x1, y1)
+        if len(row) != 7 or row[2] not in known or not all(c.isdigit() for c in row[3:]):
+            raise ValueError(f"{base / row[0]}: expected file, wnid and 4 pixels in the list of boxes, got {row[1:]}")
+        seen[row[2]] += 1
+        if row[2] in index and (per_class is None or seen[row[2]] <= per_class):
+            kept.append(row)
+    corners = np.array([row[3:] for row in kept], np.float64).reshape(-1, 4)
+    boxes = list(np.add(corners, (0, 0, 1, 1))[:, None])  # inclusive in the file
+    sizes = np.full((len(kept), 2), 64)
+    files = [f"{prefix}/{row[0]}/images/{row[1]}" for row in kept]
+    check_inside(boxes, sizes, files)
+    return Dataset(
+        name, split, [row[1].rpartition(".")[0] for row in kept], np.array([index[row[2]] for row in kept], np.int64),
+        list(index), [words.get(wnid, wnid) for wnid in index], boxes, sizes, source, files=files, archive=archive,
+    )  # fmt: skip
+
+
+def _devkit_synsets(meta: Path) -> dict[str, tuple[int, str]]:
+    """wnid -> (devkit ID 1..1000, words) of the classes; their ancestors, which have children, are left out."""
+    from scipy.io import loadmat
+
+    synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
+    return {str(s["WNID"]): (int(s["ILSVRC2012_ID"]), str(s["words"])) for s in synsets if s["num_children"] == 0}
+
+
+def wnid_to_devkit_id(root: str | Path | None = None) -> dict[str, int]:
+    """wnid -> ILSVRC2012_ID (1..1000), the class numbers of submission files (not the order of the sorted wnids).
+
+    Reads the development kit's meta.mat. Raises FileNotFoundError if it is missing.
+    """
+    meta = need_place("ilsvrc2012", data_root() if root is None else Path(root), ILSVRC_META)
+    return {wnid: number for wnid, (number, _) in sorted(_devkit_synsets(meta).items())}
+
+
+def _read_words(places: Mapping[str, Path]) -> dict[str, str]:
+    """wnid -> words of the classes; empty if neither the development kit nor Kaggle's list is there."""
+    if "meta" in places:
+        return {wnid: text for wnid, (_, text) in _devkit_synsets(places["meta"]).items()}
+    if "mapping" in places:
+        lines = places["mapping"].read_text(encoding="utf-8").splitlines()
+        return dict(line.split(" ", 1) for line in lines)
+    return {}
+
+
+def read_ilsvrc(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
+    """ILSVRC2012 in either layout; both give the same Dataset. Boxes exist for the validation images alone."""
+    words = _read_words(places)
+    place = places["images"]
+    if split == "train":
+        place = need_place(name, places["root"], *ILSVRC.to_train["train"])
+    images = sorted(walk_images(place), key=lambda image: image.rpartition("/")[2])
+    stems = [image.rpartition("/")[2].rpartition(".")[0] for image in images]
+    wnids = [class_of(image) for image in images]
+    source = f"{place.relative_to(places['root']).as_posix()}, {len(images)} images"
+    given: dict[str, Any] = {"sizes": np.zeros((len(images), 2))}
+    if split == "val":
+        given |= _read_annotations(places["boxes"], place, stems, wnids, set(words))
+        excluded = places.get("excluded")
+        numbers = {int(cells[0]) for cells in read_cells(excluded)} if excluded else set()
+        given["excluded"] = np.array([int(stem.rpartition("_")[2]) in numbers for stem in stems], bool)
+        source += f", boxes {places['boxes'].relative_to(places['root']).as_posix()}, "
+        source += f"{excluded.name} excludes {given['excluded'].sum()}" if excluded else "no list of exclusions"
+    classes = sorted(words or set(wnids))
+    if split == "train":
+        check_same(wnids, classes, f"folders in {place} are no class", f"classes have no folder in {place}")
+    index = {wnid: k for k, wnid in enumerate(classes)}
+    given |= {"ids": stems, "labels": np.array([index[wnid] for wnid in wnids], np.int64)}
+    given["source"] = source if words else f"{source}, classes taken from the images because {ILSVRC_META} is missing"
+    names = [words.get(wnid, wnid) for wnid in classes]
+    return build_folder_dataset(name, split, place, images, classes, class_names=names, **given)
+
+
+def _read_annotations(
+    annotations: Path, place: Path, stems: list[str], wnids: list[str], known: set[str]
+) -> dict[str, Any]:
+    """Boxes and sizes of the validation images; fills in the wnids of images that lie in no wnid folder."""
+    files = [annotations / f"{stem}.xml" for stem in stems]
+    check_same(
+        stems, (p.stem for p in annotations.glob("*.xml")),
+        f"images in {place} have no annotation in {annotations}",
+        f"annotations in {annotations} have no image in {place}",
+    )  # fmt: skip
+    boxes, sizes = [], np.zeros((len(stems), 2))
+    for i, file in enumerate(show_progress(files, "annotations")):
+        tree = parse_xml(file)
+        objects = {(node.findtext("name") or "").strip() for node in tree.iter("object")}
+        of_folder = not wnids[i] or objects == {wnids[i]}
+        of_classes = not known or objects <= known
+        if len(objects) != 1 or not of_folder or not of_classes:
+            raise ValueError(f"{file}: objects are of {sorted(objects)}, expected one class {wnids[i]}".rstrip())
+        wnids[i] = objects.pop()
+        sizes[i] = read_numbers(tree, ("size/width", "size/height"), file)
+        boxes.append(read_voc_boxes(tree, file))
+    check_inside(boxes, sizes, [str(file) for file in files])
+    return {"boxes": boxes, "sizes": sizes}
+
+
+def read_imagenet_samples(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
+    """A few ImageNet photographs `<wnid>_<name>.JPEG`, without boxes, among all 1,000 classes."""
+    base, classes_file = places["images"], places["classes"]
+    listed = json.loads(classes_file.read_text(encoding="utf-8"))
+    images = walk_images(base)
+    wnids = [image.rsplit("/", 1)[-1].split("_")[0] for image in images]
+    check_same(wnids, set(wnids) & set(listed["wnids"]), f"wnids of {base} are not in {classes_file}", "")
+    labels = np.array([listed["wnids"].index(wnid) for wnid in wnids], np.int64)
+    dataset = build_folder_dataset(name, split, base, images, source=f"folder {base.name}")
+    return replace(dataset, labels=labels, classes=listed["wnids"], class_names=listed["names"])
+
+
+def write_submission(path: str | Path, classes: np.ndarray, boxes: np.ndarray, devkit_ids: Sequence[int]) -> None:
+    """Write guesses in the ILSVRC devkit's format: one line per image, five times `label xmin ymin xmax ymax`.
+
+    classes (N, 5) int: sorted-wnid indices. boxes (N, 5, 4): half-open, so xmax and ymax lose 1 (the devkit counts
+    inclusive pixels). devkit_ids (C,): the ILSVRC2012_ID of each class, see `wnid_to_devkit_id`.
+    """
+    if classes.ndim != 2 or boxes.shape != (*classes.shape, 4):
+        raise ValueError(f"classes {classes.shape} and boxes {boxes.shape} do not fit: expected (N, 5), (N, 5, 4)")
+    labels = np.asarray(devkit_ids)[classes]  # (N, 5)
+    inclusive = boxes - [0, 0, 1, 1]
+    with write_aside(Path(path)) as aside, open(aside, "w", encoding="ascii") as file:
+        for ids, corners in zip(labels, inclusive, strict=True):
+            guesses = zip(ids, corners, strict=True)
+            file.write(" ".join(f"{i} {a:.10g} {b:.10g} {c:.10g} {d:.10g}" for i, (a, b, c, d) in guesses) + "\n")
+
+
+def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Read what `write_submission` writes -> classes (N, k), boxes (N, k, 4) half-open.
+
+    Raises ValueError naming file and line for a line that is not k times five numbers, or an ID that is no class.
+    """
+    class_of_id = {number: index for index, number in enumerate(devkit_ids)}
+    rows: list[np.ndarray] = []
+    for n, line in enumerate(Path(path).read_text(encoding="ascii").splitlines(), 1):
+        try:
+            row = np.array(line.split(), dtype=np.float64).reshape(-1, 5)
+            row[:, 0] = [class_of_id[int(number)] for number in row[:, 0]]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path}, line {n}: expected `label xmin ymin xmax ymax`, repeated ({error!r})") from error
+        if rows and row.shape != rows[0].shape:
+            raise ValueError(f"{path}, line {n}: {len(row)} guesses, {len(rows[0])} in the lines before")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} is empty; expected one line per image")
+    guesses = np.stack(rows)  # (N, k, 5)
+    return guesses[:, :, 0].astype(np.int64), guesses[:, :, 1:] + [0, 0, 1, 1]
+
+
+ILSVRC = Source(
+    read_ilsvrc,
+    ("train", "val"),
+    f"registration; {RESEARCH}",
+    required={
+        "images": ("ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "val"),
+        "boxes": ("ILSVRC2012_bbox_val_v3/val", "ILSVRC/Annotations/CLS-LOC/val"),
+    },
+    to_train={"train": ("ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train", "train")},
+    optional={
+        "meta": (ILSVRC_META,),
+        "mapping": ("LOC_synset_mapping.txt", "ILSVRC/LOC_synset_mapping.txt"),
+        "excluded": tuple(
+            f"{folder}ILSVRC*clsloc_validation_blacklist.txt"
+            for folder in ("", "ILSVRC2012_devkit_t12/data/", "ILSVRC/devkit/data/")
+        ),
+    },
+    archives=(
+        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622"),
+        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_bbox_val_v3.tgz", "f4cd18b5ea29fe6bbea62ec9c20d80f0"),
+        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"),
+        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),
+    ),
+    get="register at https://image-net.org/download; unpack each archive into a folder of its name (the last is needed "
+    "to train only), or take Kaggle's tree ILSVRC/ with LOC_synset_mapping.txt as it is",
+    classes=1000,
+)
+SOURCES = {
+    "ilsvrc2012": ILSVRC,
+    "tiny-imagenet-200": Source(
+        read_tiny_imagenet,
+        ("train", "val"),
+        RESEARCH,
+        required={"images": ("tiny-imagenet-200", "tiny-imagenet-200*.zip")},
+        archives=(Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", TINY_MD5),),
+        get="free; it may stay packed",
+        protocol="official",
+        classes=200,
+        options={"classes": None, "per_class": None},
+    ),
+    "imagenet-samples": Source(
+        read_imagenet_samples,
+        ("val",),
+        RESEARCH,
+        required={"images": ("imagenet-samples",), "classes": ("imagenet_classes.json",)},
+        get="your own ImageNet photographs (https://image-net.org) in imagenet-samples/<wnid>_<anything>.JPEG, "
+        'and imagenet_classes.json with the 1,000 sorted "wnids" and their "names"',
+        classes=1000,
+    ),
+}

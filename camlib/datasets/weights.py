@@ -1,0 +1,39 @@
+"""The authors' released networks, as files: their names, and where they lie. No torch here.
+
+weights/imagenet_googlenetCAM_train_iter_120000.caffemodel    or directly in the data folder
+weights/vgg16CAM_train_iter_90000.caffemodel
+weights/alexnetplusCAM_imagenet.caffemodel
+"""
+
+from pathlib import Path
+
+RELEASED_URL = "http://cnnlocalization.csail.mit.edu/demoCAM/models/"
+
+# Network -> its file in each spelling, the current one first. No checksum was ever published.
+RELEASED_FILES: dict[str, tuple[str, ...]] = {
+    "googlenet_gap": (
+        "imagenet_googlenetCAM_train_iter_120000.caffemodel",
+        "imagenet_googleletCAM_train_iter_120000.caffemodel",
+    ),
+    "vgg16_gap": ("vgg16CAM_train_iter_90000.caffemodel",),
+    "alexnet_star_gap": ("alexnetplusCAM_imagenet.caffemodel",),
+}
+
+
+def find_released(name: str, root: str | Path) -> Path:
+    """The released file of network `name` under `root` or `root`/weights, in either spelling.
+
+    Raises ValueError for a network that was not released. Raises FileNotFoundError with the address, the spellings and
+    where to put the file.
+    """
+    if name not in RELEASED_FILES:
+        raise ValueError(f"no weights of {name!r} were released; expected one of {', '.join(RELEASED_FILES)}")
+    files, root = RELEASED_FILES[name], Path(root)
+    for folder in (root, root / "weights"):
+        for file in files:
+            if (folder / file).is_file():
+                return folder / file
+    raise FileNotFoundError(
+        f"the released weights of {name} are not under {root}: expected {' or '.join(files)} in "
+        f"{root / 'weights'} (or in {root}); its address: {RELEASED_URL}{files[0]}"
+    )

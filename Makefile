@@ -46,7 +46,7 @@ reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
 PLANNED := $(patsubst %.params.yml,%,$(wildcard $(OUT)/*.params.yml))
 SUMMARY := $(OUT)/09_summary
 EXPERIMENTS := $(filter-out $(SUMMARY),$(PLANNED))
-LIBRARY := $(wildcard camlib/*.py)
+LIBRARY := $(shell find camlib -name "*.py")
 
 planned: $(OUT)/index.html
 
@@ -57,7 +57,7 @@ $(PLANNED:=.ipynb): $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/%.params.yml $(LIBR
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
-$(PLANNED:=.html): %.html: %.ipynb $(wildcard camlib/templates/*)
+$(PLANNED:=.html): %.html: %.ipynb $(wildcard camlib/report/templates/*)
 	$(CAMLIB) render $<
 
 $(OUT)/index.html: $(PLANNED:=.html)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,10 +15,7 @@ from camlib.cam import class_activation_maps, merge_ten_crop, ten_crop
 from camlib.datasets import Dataset
 from camlib.metrics import correct_boxes, localization_errors
 from camlib.models import GAPNet
-from camlib.paper import table as table_numbers
-from camlib.results import measured
 from camlib.saliency import gradient_saliency
-from camlib.stats import bootstrap_interval
 from camlib.store import digest, run_sharded
 from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
 
@@ -250,36 +247,6 @@ def _released_pair(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:
     if len(found) == 0:
         found = np.array([[0.0, 0.0, width, height]])  # no evidence at all: the whole image, as in the text rule
     return found[[0, min(1, len(found) - 1)]]
-
-
-def error_values(
-    label: str, classes: np.ndarray, boxes: np.ndarray, dataset: Dataset, *, paper_row: str | None = None, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Top-1 and top-5 classification and localization error in % with bootstrap intervals, beside Tables 1 and 2.
-
-    classes (N, k), boxes (N, k, 4), best first. paper_row: the published network to stand beside, e.g. "GoogLeNet-GAP".
-    With fewer than five guesses an image the last k takes the place of 5, and is named so.
-    """
-    errors = localization_errors(classes, boxes, dataset.labels, dataset.boxes, excluded=dataset.excluded)
-    values = []
-    for kind, table, wrong in (
-        ("classification error", "Table 1", errors.cls_wrong),
-        ("localization error", "Table 2", errors.loc_wrong),
-    ):
-        for k in (1, min(5, classes.shape[1])):
-            estimate, low, high = (100 * v for v in bootstrap_interval(wrong[:, k - 1], seed=seed))
-            published = [n for n in table_numbers(table) if (n.row, n.column) == (paper_row, f"top-{k}")]
-            values.append(
-                measured(
-                    f"top-{k} {kind}",
-                    estimate,
-                    n=len(wrong),
-                    interval=(low, high),
-                    paper=published[0] if published else None,
-                    model=label,
-                )
-            )
-    return values
 
 
 def guess_five(found: ReleasedLocalization) -> tuple[np.ndarray, np.ndarray]:

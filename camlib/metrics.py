@@ -1,4 +1,4 @@
-"""Classification and localization error, MaxBoxAcc over every threshold, the extent of a map."""
+"""Classification and localization error, MaxBoxAcc over every threshold, the extent of a map, shares of regions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ from camlib.boxes import (
     bins_8bit,
     box_iou,
     check_boxes,
+    check_map,
+    component_tree_boxes as component_tree_boxes,
     pairwise_iou,
+    threshold_boxes as threshold_boxes,
 )
-from camlib.boxes import component_tree_boxes as component_tree_boxes
-from camlib.boxes import threshold_boxes as threshold_boxes
 from camlib.stats import bootstrap_interval as bootstrap_interval
+
+Mask = NDArray[np.bool_]
 
 # ---------------------------------------------------------------------------------- classification, localization error
 
@@ -214,3 +217,75 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     both = np.count_nonzero(mask & inside)
     found = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1
     return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)
+
+
+# --------------------------------------------------------------------------------------------------- shares of regions
+
+
+def box_mask(boxes: ArrayLike, size: Sequence[int] | np.ndarray) -> Mask:
+    """Pixels whose centre lies in any of the boxes (M, 4), for an image of size (width, height) -> (H, W) bool."""
+    width, height = int(size[0]), int(size[1])
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    mask = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in np.reshape(check_boxes(boxes, allow_empty=True), (-1, 4)):
+        mask |= ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    return mask
+
+
+def holds_point(boxes: ArrayLike, point: ArrayLike) -> bool:
+    """Whether a point (x, y) lies in any of the boxes (M, 4)."""
+    corners = np.reshape(check_boxes(boxes, allow_empty=True), (-1, 4))
+    x, y = np.asarray(point, np.float64)
+    x0, y0, x1, y1 = corners.T
+    return bool(((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)).any())
+
+
+def polygon_mask(points: ArrayLike, size: tuple[int, int]) -> Mask:
+    """Pixels whose centre lies in a polygon (P, 2), for an image of size (width, height) -> (H, W) bool.
+
+    Drawn four times finer, and there by OpenCV, whose outlines are a pixel wide: right to a quarter of a pixel.
+    """
+    fine, (width, height) = 4, size
+    corners = np.clip(points, -1, np.add(size, 1)) * fine
+    canvas = np.zeros((fine * height, fine * width), np.uint8)
+    cv2.fillPoly(canvas, [np.rint(corners - 0.5).astype(np.int32)], (1,))
+    return canvas[fine // 2 :: fine, fine // 2 :: fine].astype(bool)
+
+
+def centre_map(height: int, width: int) -> NDArray[np.float64]:
+    """A Gaussian hill in the centre, its deviation a quarter of each side: what a map knows that has not looked."""
+    y, x = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in (height, width))
+    return np.exp(-0.5 * (y[:, None] ** 2 + x**2))
+
+
+def check_region(heatmap: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.float64], Mask]:
+    values, region = check_map(heatmap), np.asarray(mask)
+    if region.dtype != bool or region.shape != values.shape:
+        raise ValueError(f"mask is {region.dtype} of shape {region.shape}; expected bool {values.shape}, as the map")
+    return values, region
+
+
+class RegionShare(NamedTuple):
+    """How a map lies on a region, as fractions."""
+
+    mass: float  # share of the map's positive part that is inside
+    peak: float  # 1 if its maximum is inside, 0 if not, between them where several pixels share the maximum
+    precision: float  # share of the high pixels, those above a fraction of the maximum, that are inside
+    recall: float  # share of the region's pixels that are high; NaN for an empty region
+
+
+def region_share(heatmap: ArrayLike, mask: ArrayLike, threshold: float = 0.2) -> RegionShare:
+    """How a map (H, W) lies on a region (H, W) bool; `threshold` as in `largest_component_box`.
+
+    A constant or nowhere positive map holds no evidence: mass, peak, precision are the region's share of the area.
+    Raises ValueError for a bad map or threshold, or a mask of another shape or dtype.
+    """
+    values, region = check_region(heatmap, mask)
+    high = above_threshold(values, threshold).astype(bool)
+    both, inside = np.count_nonzero(high & region), np.count_nonzero(region)
+    precision, recall = both / np.count_nonzero(high), both / inside if inside else np.nan
+    if values.max() <= 0:
+        return RegionShare(inside / region.size, inside / region.size, precision, recall)
+    mass = values.clip(0)
+    peak = region[values == values.max()].mean()
+    return RegionShare(float(mass[region].sum() / mass.sum()), float(peak), precision, recall)

@@ -258,6 +258,32 @@ def _adapt_torchvision(name: str, net: Any, pool: Pool) -> GAPNet:
     return GAPNet(_FeaturesAt(net, nodes[-1]), fc, pool, dropout)
 
 
+def alexnet_fc7(weights: str | Path | None = None) -> GAPNet:
+    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px.
+
+    weights: None (random), "torchvision", or a file, as of `build_model`.
+    """
+    net = torchvision.models.alexnet(weights="IMAGENET1K_V1" if weights == "torchvision" else None)
+    if weights not in (None, "torchvision"):
+        load_weights(net, read_weights(weights), weights)
+    layers = (net.features, net.avgpool, nn.Flatten(), *net.classifier[:6], nn.Unflatten(1, (4096, 1, 1)))
+    return GAPNet(nn.Sequential(*layers), net.classifier[6])
+
+
+def cut_class_maps(net: GAPNet) -> GAPNet:
+    """A SqueezeNet whose features are the 512 maps before its 1x1 class convolution, which becomes the linear layer.
+
+    As `build_model` gives it, its features are the 1,000 maps of the ImageNet classes, after their ReLU.
+    ValueError for another network.
+    """
+    conv = dict(net.backbone.named_modules()).get("classifier.1")
+    if not isinstance(conv, nn.Conv2d):
+        raise ValueError("the network does not end in class maps; expected a squeezenet of build_model")
+    fc = nn.Linear(conv.in_channels, conv.out_channels)
+    fc.load_state_dict({"weight": conv.weight[:, :, 0, 0], "bias": conv.bias})
+    return GAPNet(net.backbone.get_submodule("features"), fc, net.pool).train(net.training)
+
+
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read tensors from a safetensors file, or from a state dict saved by torch (nothing is unpickled but tensors)."""
     path = Path(path)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from camlib.datasets import Dataset
@@ -39,3 +41,25 @@ def dataset_of(images: np.ndarray, labels: list[int], **given) -> Dataset:
         "planted", "val", [str(i) for i in range(n)], np.array(labels), names, names, [np.zeros((0, 4))] * n,
         np.full((n, 2), side), "made by the test", images=images, **given,
     )  # fmt: skip
+
+
+def blobs(n=90, k=5, classes=3, seed=0, spread=1.0):
+    """Features at very different scales and offsets, with one that is constant."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = rng.normal(size=(classes, k))[y] + spread * rng.normal(size=(n, k))
+    x = x * 10.0 ** np.arange(-2, k - 2) + 50
+    x[:, 1] = 7
+    return x, y
+
+
+PARAMETERS = 'dataset = "synthetic-objects"  # str: data\nseed = 0  # int: seed\nreport_dir = "."  # str: folder'
+
+
+def make_notebook(path, body="print(seed)", parameters=PARAMETERS):
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell("# T"), tagged, new_code_cell(body)]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    return path

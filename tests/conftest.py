@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import make_notebook
 from PIL import Image
 
+from camlib import store
 from camlib.datasets import Dataset
+from camlib.report import plan
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,3 +52,16 @@ def folder_dataset(tmp_path: Path) -> Dataset:
         class_names=["a", "b"], boxes=[np.array([[2.0, 3.0, 12.0, 20.0]])] * 7, sizes=np.array(sizes),
         source="made by the test", files=[str(f) for f in files],
     )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with one notebook; nothing but the embedded data is there."""
+    monkeypatch.setattr(store, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path / "raw"))
+    monkeypatch.setattr(plan, "has_gpu", lambda: True)
+    make_notebook(tmp_path / "notebooks" / "01_x.ipynb")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "tiny.yml").write_text("01_x: {dataset: tiny-imagenet-200}\n")
+    (tmp_path / "params" / "full.yml").write_text("01_x: {dataset: ilsvrc2012}\n")
+    return tmp_path

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.path import Path as Outline
 from scipy import ndimage
 
-from camlib import boxes
+from camlib import boxes, metrics
 from camlib.boxes import box_iou
 from camlib.metrics import (
     component_tree_boxes,
@@ -303,3 +303,85 @@ def test_map_extent_by_hand() -> None:
         map_extent(heatmap, [[20, 20, 30, 30]])
     with pytest.raises(ValueError, match="NaN"):
         map_extent(heatmap * np.nan, [[0, 0, 1, 1]])
+
+
+# --------------------------------------------------------------------------------------------------- shares of regions
+
+maps_and_masks = st.tuples(st.integers(1, 7), st.integers(1, 7)).flatmap(
+    lambda shape: st.tuples(arrays(np.int8, shape), arrays(bool, shape))
+)
+
+
+def test_share_of_a_hand_made_map():
+    heatmap = np.array([[4.0, -9.0, 0.0], [3.0, 1.0, 0.0]])
+    mask = np.array([[True, True, False], [False, True, False]])
+    assert metrics.region_share(heatmap, mask)[:2] == (5 / 8, 1.0)  # the negative pixel counts as nothing
+    assert metrics.region_share(heatmap, ~mask)[:2] == (3 / 8, 0.0)
+
+
+def test_pixels_that_share_the_maximum_share_the_peak():
+    heatmap = np.array([[2.0, 0.0, 2.0, 2.0]])
+    assert metrics.region_share(heatmap, np.array([[True, True, False, False]])).peak == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 7.0])
+def test_a_map_without_evidence_gives_the_share_of_the_area(value):
+    mask = np.zeros((4, 5), bool)
+    mask[1:3, 0:3] = True  # 6 of 20
+    assert metrics.region_share(np.full((4, 5), value), mask) == pytest.approx((0.3, 0.3, 0.3, 1.0))
+
+
+@given(maps_and_masks)
+def test_a_region_and_its_complement_share_the_map(pair):
+    heatmap, mask = pair
+    inside, outside = metrics.region_share(heatmap, mask), metrics.region_share(heatmap, ~mask)
+    assert inside.mass + outside.mass == pytest.approx(1)
+    assert inside.peak + outside.peak == pytest.approx(1)
+    assert metrics.region_share(2.5 * heatmap, mask) == pytest.approx(inside, nan_ok=True)
+    assert metrics.region_share(heatmap[:, ::-1], mask[:, ::-1]) == pytest.approx(inside, nan_ok=True)
+
+
+def test_box_mask_counts_pixel_centres_and_joins_boxes():
+    mask = metrics.box_mask(np.array([[0.4, 0, 2.5, 1], [2, 0, 4, 2]]), (5, 3))
+    assert mask.tolist() == [[1, 1, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]
+    assert not metrics.box_mask(np.zeros((0, 4)), (5, 3)).any()
+
+
+def test_centre_map_is_a_gaussian():
+    middle = metrics.box_mask(np.array([[5, 10, 15, 30]]), (20, 40))
+    share = metrics.region_share(metrics.centre_map(40, 20), middle)
+    # within one deviation of the centre on either side, of a hill that is cut at two
+    assert share.mass == pytest.approx((0.6827 / 0.9545) ** 2, abs=0.01)
+    assert share.peak == 1
+    assert metrics.centre_map(3, 5).argmax() == 7
+
+
+def test_precision_and_recall_of_high_pixels():
+    heatmap = np.array([[10.0, 3.0, 2.0, 0.0]])  # 2.0 is not strictly above 20 % of 10
+    mask = np.array([[False, True, True, True]])
+    assert metrics.region_share(heatmap, mask)[2:] == (1 / 2, 1 / 3)
+    assert metrics.region_share(-heatmap - 1, mask)[2:] == (3 / 4, 1.0)  # no evidence: the whole image
+    empty = metrics.region_share(heatmap, np.zeros((1, 4), bool))
+    assert empty[:3] == (0, 0, 0)
+    assert np.isnan(empty.recall)
+
+
+@given(st.lists(st.tuples(st.floats(-9, 40), st.floats(-9, 40)), min_size=3, max_size=3), st.integers(0, 9))
+def test_polygon_masks_hold_the_pixels_whose_centres_lie_inside(triangle, seed):
+    """Against matplotlib's exact test, but for centres within half a pixel of an edge."""
+    mask = metrics.polygon_mask(triangle, (30, 20))
+    y, x = np.mgrid[:20, :30] + 0.5
+    centres = np.stack([x.ravel(), y.ravel()], 1)
+    a, b = np.array(triangle), np.roll(triangle, -1, 0)
+    along = ((centres[:, None] - a) * (b - a)).sum(2) / np.maximum(((b - a) ** 2).sum(1), 1e-9)  # (N, 3)
+    nearest = a + along.clip(0, 1)[..., None] * (b - a)
+    clear = (np.linalg.norm(centres[:, None] - nearest, axis=2) > 0.5).all(1)
+    inside = Outline(triangle).contains_points(centres)
+    if np.clip(triangle, -1, (31, 21)).tolist() == np.array(triangle).tolist():  # corners far outside are pulled in
+        assert np.array_equal(mask.ravel()[clear], inside[clear])
+
+
+def test_a_point_is_held_by_half_open_boxes():
+    boxes = [[1, 1, 3, 3], [5, 5, 6, 6]]
+    assert [metrics.holds_point(boxes, p) for p in ((1, 1), (2.9, 2.9), (3, 2), (5.5, 5), (4, 4))] == [1, 1, 0, 1, 0]
+    assert not metrics.holds_point(np.zeros((0, 4)), (1, 1))

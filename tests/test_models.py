@@ -8,7 +8,7 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from camlib.models import GAPNet, build_model
+from camlib.models import GAPNet, alexnet_fc7, build_model, cut_class_maps
 from camlib.transforms import PRESETS, centre_crop, normalize_images, squash_image
 
 # Network -> (input px, K, map size), the paper's for its own nets (GoogLeNet-GAP 14x14, AlexNet*-GAP 11x11).
@@ -173,3 +173,28 @@ def test_real_squeezenet_on_real_photographs(shared_data):
     assert abs(int((classes[:, 0] == labels).sum()) - 36) <= 1
     assert abs(int((classes == labels[:, None]).any(1).sum()) - 50) <= 1
     torch.testing.assert_close(maps.mean((2, 3)), logits.gather(1, classes), rtol=1e-4, atol=1e-4)
+
+
+def test_cutting_class_maps_keeps_the_class_convolution():
+    net = build_model("squeezenet1_1", 7).eval()
+    cut = cut_class_maps(net).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        scores = torch.einsum("ck,bkhw->bchw", cut.fc.weight, cut.features(x)) + cut.fc.bias[:, None, None]
+        torch.testing.assert_close(scores.clamp(min=0), net.features(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="class maps"):
+        cut_class_maps(build_model("mini_gap", 7))
+
+
+def test_fc7_is_what_alexnet_gives_to_its_last_layer():
+    torch.manual_seed(0)
+    net = alexnet_fc7().eval()
+    seen = []
+    net.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        maps = net.features(x)
+        net(x)
+    assert maps.shape == (2, 4096, 1, 1)
+    assert (maps >= 0).all()
+    assert torch.equal(maps[:, :, 0, 0], seen[0])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torchvision
 from builders import dataset_of, save_image, write
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from camlib import datasets, store
 from camlib.datasets import load

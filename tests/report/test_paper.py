@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from camlib import paper
-from camlib.paper import Number, format_number, lookup, table
+from camlib.report import paper
+from camlib.report.paper import Number, format_number, lookup, table
 
 
 # Typed again from the notes, at least one a table and every one that has a mark of its own.
@@ -110,5 +110,5 @@ def test_numbers_cannot_be_changed():
 
 
 def test_import_is_light():
-    code = "import sys, camlib.paper; sys.exit(bool({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
+    code = "import sys, camlib.report.paper; sys.exit(bool({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

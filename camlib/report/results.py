@@ -10,7 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camlib.paper import Number, format_number, lookup
+import numpy as np
+from numpy.typing import ArrayLike
+
+from camlib.datasets import Dataset
+from camlib.metrics import localization_errors
+from camlib.report.paper import Number, format_number, lookup, table as table_numbers
+from camlib.stats import bootstrap_interval
 from camlib.store import PROJECT_ROOT, write_aside
 
 if TYPE_CHECKING:
@@ -140,6 +146,42 @@ def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is not a whole results file: {error!r}") from error
         records.append(record)
     return records
+
+
+def share_value(name: str, shares: ArrayLike, model: str = "", seed: int = 0) -> dict[str, Any]:
+    """Mean of fractions (N,), one an image, with its bootstrap interval, in %, as a results file keeps it."""
+    mean, low, high = (100 * v for v in bootstrap_interval(shares, seed=seed))
+    return measured(name, mean, n=len(np.asarray(shares)), interval=(low, high), model=model)
+
+
+def error_values(
+    label: str, classes: np.ndarray, boxes: np.ndarray, dataset: Dataset, *, paper_row: str | None = None, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Top-1 and top-5 classification and localization error in % with bootstrap intervals, beside Tables 1 and 2.
+
+    classes (N, k), boxes (N, k, 4), best first. paper_row: the published network to stand beside, e.g. "GoogLeNet-GAP".
+    With fewer than five guesses an image the last k takes the place of 5, and is named so.
+    """
+    errors = localization_errors(classes, boxes, dataset.labels, dataset.boxes, excluded=dataset.excluded)
+    values = []
+    for kind, table, wrong in (
+        ("classification error", "Table 1", errors.cls_wrong),
+        ("localization error", "Table 2", errors.loc_wrong),
+    ):
+        for k in (1, min(5, classes.shape[1])):
+            estimate, low, high = (100 * v for v in bootstrap_interval(wrong[:, k - 1], seed=seed))
+            published = [n for n in table_numbers(table) if (n.row, n.column) == (paper_row, f"top-{k}")]
+            values.append(
+                measured(
+                    f"top-{k} {kind}",
+                    estimate,
+                    n=len(wrong),
+                    interval=(low, high),
+                    paper=published[0] if published else None,
+                    model=label,
+                )
+            )
+    return values
 
 
 def describe_dataset(*parts: Any) -> dict[str, Any]:

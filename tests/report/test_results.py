@@ -3,9 +3,10 @@
 import json
 import time
 
+import numpy as np
 import pytest
 
-from camlib import paper, results
+from camlib.report import paper, results
 
 
 def write(folder, **changes):
@@ -53,3 +54,19 @@ def test_a_cut_results_file_is_named(tmp_path):
     path.write_text(path.read_text()[:50])
     with pytest.raises(ValueError, match=r"01_x\.json"):
         results.read_results(tmp_path)
+
+
+def test_error_values_stand_beside_the_paper(folder_dataset):
+    classes = np.stack([folder_dataset.labels, 1 - folder_dataset.labels], 1)
+    right = np.stack([b[0] for b in folder_dataset.boxes])
+    boxes = np.stack([right, right], 1)
+    boxes[0] += 100  # one image's boxes are off
+    values = results.error_values("GAP", classes, boxes, folder_dataset, paper_row="GoogLeNet-GAP")
+    by_name = {v["name"]: v for v in values}
+    assert by_name["top-1 classification error"]["value"] == 0
+    assert by_name["top-1 localization error"]["value"] == pytest.approx(100 / 7)
+    assert by_name["top-1 localization error"]["paper"]["text"] == "56.40"
+    assert by_name["top-1 classification error"]["paper"]["text"] == "35.0"
+    low, high = by_name["top-1 localization error"]["interval"]
+    assert low <= 100 / 7 <= high
+    assert results.format_measured(by_name["top-1 localization error"]).startswith("14.3 [")

@@ -1,0 +1,1 @@
+"""What only the paper's experiments need; imported by their notebooks alone."""

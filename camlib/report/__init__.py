@@ -1,0 +1,1 @@
+"""Published numbers, results files, and how make turns notebooks into a report."""

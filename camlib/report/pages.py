@@ -1,0 +1,61 @@
+"""Executed notebooks and results files as pages that open with the network off."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from camlib.report.results import format_measured, read_results
+from camlib.store import write_aside
+
+
+def _pages(folder: Path) -> list[str]:
+    return sorted(path.name.removesuffix(".params.yml") for path in folder.glob("*.params.yml"))
+
+
+def _profile_of(executed: Path) -> str:
+    """The profile whose settings a notebook ran with (first line of its parameters file)."""
+    first = executed.with_suffix(".params.yml").read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("# profile: ")
+
+
+def _write_page(template: str, path: Path, **context: Any) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("camlib.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    with write_aside(path) as aside:
+        aside.write_text(environment.get_template(template).render(**context), encoding="utf-8")
+
+
+def render_notebook(executed: Path) -> None:
+    """Turn an executed notebook into one HTML page beside it that opens with the network off, code folded away."""
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:  # progress bars are for the terminal; injected parameters stay, they say what ran
+        cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+    body, _ = HTMLExporter(template_name="basic", anchor_link_text="").from_notebook_node(notebook)
+
+    highlight = HtmlFormatter(style="default").get_style_defs(".highlight")
+    context = {"body": body, "pages": _pages(executed.parent), "here": executed.stem, "highlight": highlight}
+    _write_page("page.html.j2", executed.with_suffix(".html"), profile=_profile_of(executed), **context)
+
+
+def write_index(folder: Path) -> None:
+    """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
+    entries = []
+    for record in read_results(folder):
+        picture = folder / f"{record['notebook']}.png"
+        entries.append(
+            record
+            | {
+                "profile": _profile_of(folder / f"{record['notebook']}.ipynb"),
+                "picture": base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
+                "rows": [value | {"text": format_measured(value)} for value in record["values"]],
+            }
+        )
+    _write_page(
+        "index.html.j2", folder / "index.html", entries=entries, pages=_pages(folder), profile=folder.resolve().name
+    )

@@ -61,11 +61,11 @@ def main() -> None:
         evaluate.run_sharded = lambda label, key, n, compute, shard=0: compute(np.arange(n))  # type: ignore[assignment]
 
         def forward() -> None:
-            for _, images in transforms.iterate_batches(photographs, preset.squash, BATCH):
+            for _, images in transforms.iterate_batches(photographs, preset, BATCH):
                 net(transforms.normalize_images(transforms.centre_crop(images, preset.crop), preset))
 
         def forward_ten() -> None:
-            for _, images in transforms.iterate_batches(photographs, preset.squash, 8):
+            for _, images in transforms.iterate_batches(photographs, preset, 8):
                 net(ten_crop(transforms.normalize_images(images, preset), preset.crop).flatten(0, 1))
 
         compare(

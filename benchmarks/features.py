@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 
 from camlib import datasets, evaluate, features
 from camlib.models import build_model
-from camlib.transforms import centre_crop, get_preset, iterate_batches, normalize_images
+from camlib.transforms import centre_crop, get_preset, iterate_batches, normalize_images, pick_device
 
 
 def seconds(job: Callable[[], object]) -> float:
@@ -31,12 +31,12 @@ def seconds(job: Callable[[], object]) -> float:
 
 def extraction() -> None:
     preset, images = get_preset("imagenet"), datasets.load("synthetic-objects", n=64)
-    net, device = build_model("squeezenet1_1").eval(), evaluate.pick_device()
+    net, device = build_model("squeezenet1_1").eval(), pick_device()
 
     def plain() -> None:
         net.to(device)
         with torch.no_grad():
-            for _, batch in iterate_batches(images, preset.squash, 64):
+            for _, batch in iterate_batches(images, preset, 64):
                 net(normalize_images(centre_crop(batch, preset.crop).to(device), preset)).cpu()
 
     def extract() -> None:

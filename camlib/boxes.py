@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from camlib._kernels import distance_mask, sweep_components
+from camlib.cam import normalize_maps, resize_map
 
 Boxes = NDArray[np.float64]
 LEVELS = 256  # thresholds of an 8-bit map
@@ -166,11 +167,7 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
 
 def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
-    resized = cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
-    top = resized.max()
-    if not np.isfinite(top):
-        raise ValueError("the merged map holds NaN or infinite values")
-    return np.rint(resized.clip(min=0) * (255 / top)).astype(np.uint8) if top > 0 else np.zeros(resized.shape, np.uint8)
+    return np.rint(255 * normalize_maps(resize_map(heatmap, size), "max").clip(min=0)).astype(np.uint8)
 
 
 def bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:
@@ -178,9 +175,7 @@ def bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:
     array = np.asarray(heatmap)
     values = check_map(array)
     if array.dtype != np.uint8:
-        low, high = values.min(), values.max()
-        # A constant map holds no evidence. The quotient comes first: it is <= 1, so no rounding passes 255.
-        values = (values - low) / (high - low) * (LEVELS - 1) if high > low else np.zeros_like(values)
+        values = normalize_maps(values, "minmax") * (LEVELS - 1)  # a constant map, which holds no evidence, is 0
     bins = values.astype(np.int16, order="C")  # another memory layout would be compiled for again
     return bins if bins.any() else np.full_like(bins, LEVELS)  # max <= 0: the whole image, at every level
 

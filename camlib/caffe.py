@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camlib.models import GAPNet, alexnet_star_backbone
+from camlib.models import GAPNet, alexnet_star_backbone, ceil_pool, lrn, refuse_misfits
 
 # The released networks. `classifier` is the Caffe layer that becomes GAPNet.fc; `preset` (camlib.transforms) is their
 # input: BGR 0..255 minus (104, 117, 123).
@@ -160,28 +160,19 @@ class _Inception(nn.ModuleDict):
         return F.relu(torch.cat(branches, 1))
 
 
-def _lrn() -> nn.Module:
-    return nn.LocalResponseNorm(size=5, alpha=1e-4, beta=0.75)
-
-
-def _pool(kernel: int) -> nn.Module:
-    # Rounded up, like Caffe; both also drop a last window that would start outside the image.
-    return nn.MaxPool2d(kernel, stride=2, ceil_mode=True)
-
-
 def _googlenet_backbone() -> nn.Sequential:
     """GoogLeNet-GAP up to CAM_conv and its ReLU; 224 px -> (1024, 14, 14)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1/7x7_s2"] = nn.Conv2d(3, 64, 7, stride=2, padding=3)
-    layers |= {"relu1": nn.ReLU(True), "pool1": _pool(3), "norm1": _lrn()}
+    layers |= {"relu1": nn.ReLU(True), "pool1": ceil_pool(3), "norm1": lrn()}
     layers["conv2/3x3_reduce"] = nn.Conv2d(64, 64, 1)
     layers["relu2_reduce"] = nn.ReLU(True)
     layers["conv2/3x3"] = nn.Conv2d(64, 192, 3, padding=1)
-    layers |= {"relu2": nn.ReLU(True), "norm2": _lrn(), "pool2": _pool(3)}
+    layers |= {"relu2": nn.ReLU(True), "norm2": lrn(), "pool2": ceil_pool(3)}
     channels = 192
     for block, out in _INCEPTIONS.items():
         if block == "4a":
-            layers["pool3"] = _pool(3)
+            layers["pool3"] = ceil_pool(3)
         layers[f"inception_{block}"] = _Inception(channels, out)
         channels = out[0] + out[2] + out[4] + out[5]
     layers["CAM_conv"] = nn.Conv2d(channels, 1024, 3, padding=1, groups=2)
@@ -195,7 +186,7 @@ def _vgg16_backbone() -> nn.Sequential:
     channels = 3
     for block, (width, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1):
         if block > 1:
-            layers[f"pool{block - 1}"] = _pool(2)
+            layers[f"pool{block - 1}"] = ceil_pool(2)
         for i in range(1, depth + 1):
             layers[f"conv{block}_{i}"] = nn.Conv2d(channels, width, 3, padding=1)
             layers[f"relu{block}_{i}"] = nn.ReLU(True)
@@ -253,8 +244,6 @@ def load_released(path: str | Path, name: str) -> GAPNet:
                 state[f"{key}.{tensor}"] = torch.from_numpy(blob)
     extra = [layer for layer in blobs if layer not in known and not layer.startswith("loss")]
     wrong += [f"layer {layer} is not part of this network" for layer in extra]
-    if wrong:
-        more = f" (and {len(wrong) - 6} more)" if len(wrong) > 6 else ""
-        raise ValueError(f"{path} does not fit {name}: {'; '.join(wrong[:6])}{more}")
+    refuse_misfits(path, name, wrong)
     net.load_state_dict(state, assign=True)
     return net.eval()

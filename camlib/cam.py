@@ -1,12 +1,15 @@
 """The CAM equation, and what is done to maps as tensors: resize, normalise, ten crops and their merge."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Normalization = Literal["max", "minmax"]
+Maps = TypeVar("Maps", Tensor, np.ndarray)
 
 
 def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
@@ -35,12 +38,20 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flat, size, mode="bilinear", align_corners=False).reshape(*maps.shape[:-2], *size)
 
 
-def normalize_maps(maps: Tensor, method: Normalization) -> Tensor:
+def resize_map(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One map (h, w) to size (width, height) in pixels by OpenCV: as `resize_maps`, faster for one map at a time."""
+    return cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
+
+
+def normalize_maps(maps: Maps, method: Normalization) -> Maps:
     """Scale each map (..., h, w) by itself: "max" divides by its maximum (the paper), "minmax" takes it to [0, 1].
 
-    A map whose maximum is <= 0 ("max"), or which is constant ("minmax"), holds no evidence and becomes all zero.
+    maps: a tensor or an array; the result is of the same kind. A map whose maximum is <= 0 ("max"), or which is
+    constant ("minmax"), holds no evidence and becomes all zero.
     Raises ValueError for another method or for maps that are not finite.
     """
+    if isinstance(maps, np.ndarray):
+        return normalize_maps(torch.from_numpy(maps), method).numpy()
     if not torch.isfinite(maps).all():
         raise ValueError("maps hold NaN or infinite values; expected finite ones")
     top = maps.amax((-2, -1), keepdim=True)

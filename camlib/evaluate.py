@@ -1,23 +1,24 @@
-"""A network over a whole dataset: files in, classes and boxes out, one forward pass, resumable shard by shard."""
+"""A network over a whole dataset: files in, classes, maps and boxes out; one forward pass, resumable shard by shard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from camlib.boxes import centre_box, largest_component_box, released_boxes, threshold_boxes, to_8_bit
-from camlib.cam import class_activation_maps, merge_ten_crop, ten_crop
-from camlib.datasets import Dataset
+from camlib.boxes import largest_component_box, released_boxes, threshold_boxes, to_8_bit
+from camlib.cam import class_activation_maps, merge_ten_crop, resize_map, ten_crop
+from camlib.datasets.base import Dataset
 from camlib.metrics import correct_boxes, localization_errors
-from camlib.models import GAPNet
+from camlib.models import GAPNet, digest_network
 from camlib.saliency import gradient_saliency
 from camlib.store import digest, run_sharded
-from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
+from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images, pick_device
+
+Output = TypeVar("Output")
 
 
 @dataclass
@@ -40,15 +41,33 @@ class ReleasedLocalization:
     tight: np.ndarray  # (N, k, 4) float64, `bbox2`: the next one kept (the loose one where there is no other)
 
 
-def pick_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def forward_batches(
+    net: GAPNet,
+    dataset: Dataset,
+    preset: Preset,
+    compute: Callable[[Tensor, np.ndarray], Output],
+    *,
+    indices: np.ndarray | None = None,
+    batch_size: int = 64,
+    crop: bool = True,
+) -> Iterator[tuple[np.ndarray, Output]]:
+    """Run `compute` over a dataset, batch by batch, with the network on the GPU where there is one.
 
-
-def digest_weights(net: nn.Module) -> str:
-    """A hash of every tensor of a network and of its structure."""
-    tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in net.state_dict().values())
-    return digest(str(net), *tensors)
+    compute(x, batch): x (B, 3, S, S) is network input on the device, the centre crops or, with crop=False, the whole
+        squashed images; batch (B,) are their indices. It runs without gradients, the network in eval mode.
+    indices: which images, by default all. Yields (batch, what compute gave).
+    The network is back where it was when the loop ends. Raises what the dataset raises for a bad image.
+    """
+    home, device = next(net.parameters()).device, pick_device()
+    net.to(device).eval()
+    try:
+        for batch, images in iterate_batches(dataset, preset, batch_size, indices):
+            images = centre_crop(images, preset.crop) if crop else images
+            with torch.no_grad():
+                output = compute(normalize_images(images.to(device), preset), batch)
+            yield batch, output
+    finally:
+        net.to(home)
 
 
 def localize(
@@ -70,48 +89,40 @@ def localize(
     """
     fractions = np.asarray(list(thresholds), float)
     top = min(top, net.fc.out_features)
-    device = pick_device()
-    net = net.to(device).eval()
     windows = crop_windows(dataset.sizes, preset)
 
-    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
-        classes, scores, boxes, known = [], [], [], []
-        with ThreadPoolExecutor() as pool:
-            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
-                x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
-                with torch.no_grad():
-                    features = net.features(x)  # (B, K, h, w)
-                    logits = net.fc(net.pool_features(features))  # (B, C)
-                    best_scores, best = logits.softmax(1).topk(top)  # (B, k)
-                    labels = torch.from_numpy(dataset.labels[batch]).to(device)
-                    asked = torch.cat([best, labels[:, None]], 1)  # (B, k + 1)
-                    if method == "cam":
-                        maps = class_activation_maps(features, net.fc.weight, asked)  # (B, k + 1, h, w)
-                if method == "gradient":
-                    maps = gradient_saliency(net, x, asked)  # (B, k + 1, crop, crop)
-                in_top = (asked[:, :-1] == asked[:, -1:]).cpu().numpy()  # (B, k)
-                jobs = zip(maps.float().cpu().numpy(), in_top, batch, strict=True)
-                found = np.stack(list(pool.map(lambda job: _box_maps(*job), jobs)))  # (B, k + 1, T, 4)
-                classes.append(best.cpu().numpy())
-                scores.append(best_scores.cpu().numpy())
-                boxes.append(found[:, :-1])
-                known.append(found[:, -1])
-        names = ("classes", "scores", "boxes", "known_boxes")
-        arrays = (np.concatenate(a) for a in (classes, scores, boxes, known))
-        return dict(zip(names, arrays, strict=True))
+    def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        features = net.features(x)  # (B, K, h, w)
+        scores, best = net.fc(net.pool_features(features)).softmax(1).topk(top)  # (B, k)
+        labels = torch.from_numpy(dataset.labels[batch]).to(x.device)
+        asked = torch.cat([best, labels[:, None]], 1)  # (B, k + 1)
+        if method == "gradient":
+            return scores, asked, gradient_saliency(net, x, asked)  # (B, k + 1, crop, crop)
+        return scores, asked, class_activation_maps(features, net.fc.weight, asked)  # (B, k + 1, h, w)
 
-    def _box_maps(maps: np.ndarray, in_top: np.ndarray, i: int) -> np.ndarray:
+    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
+        parts = []
+        with ThreadPoolExecutor() as pool:
+            batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size)
+            for batch, (scores, asked, maps) in batches:
+                classes = asked.cpu().numpy()
+                jobs = zip(maps.float().cpu().numpy(), classes, batch, strict=True)
+                found = np.stack(list(pool.map(lambda job: box_maps(*job), jobs)))  # (B, k + 1, T, 4)
+                parts.append((classes[:, :-1], scores.cpu().numpy(), found[:, :-1], found[:, -1]))
+        names = ("classes", "scores", "boxes", "known_boxes")
+        return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+
+    def box_maps(maps: np.ndarray, classes: np.ndarray, i: int) -> np.ndarray:
         """maps (k + 1, h, w), the true class's last -> boxes (k + 1, T, 4) in the original image."""
-        count = top if in_top.any() else top + 1  # the true class's map is among the best already: box it once
+        same = np.flatnonzero(classes[:-1] == classes[-1])  # the true class is among the best: box its map once
         try:
-            boxes = [_box_map(m, fractions, windows[i], dataset.sizes[i]) for m in maps[:count]]
+            boxes = [_box_map(m, fractions, windows[i], dataset.sizes[i]) for m in maps[: -1 if len(same) else None]]
         except ValueError as error:
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
-        return np.stack(boxes if count > top else [*boxes, boxes[int(in_top.argmax())]])
+        return np.stack([*boxes, *(boxes[k] for k in same)])
 
-    key = digest(digest_weights(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method)
+    key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method)
     arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute)
-    net.cpu()
     return Localization(thresholds=fractions, **arrays)
 
 
@@ -121,7 +132,7 @@ def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, siz
         return np.tile([0.0, 0.0, size[0], size[1]], (len(fractions), 1))
     x0, y0, x1, y1 = window
     width, height = max(1, round(x1 - x0)), max(1, round(y1 - y0))
-    resized = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = resize_map(heatmap, (width, height))
     if len(fractions) == 1:
         boxes = largest_component_box(resized, fractions[0])[None]
     else:
@@ -133,29 +144,28 @@ def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, siz
 def iterate_maps(
     net: GAPNet, dataset: Dataset, preset: Preset, classes: np.ndarray | None = None, batch_size: int = 64
 ) -> Iterator[np.ndarray]:
-    """The raw map of one class an image, by default the true class's: yields (H, W) float32, one image after another.
+    """The raw map of one class per image, by default the true class's: yields (H, W) float32, one image after another.
 
     Each is resized to its place in the original image; outside the centre crop it is its minimum or 0, the lower.
-    classes (N,) int; or (N, k), k classes an image, which yields (k, H, W).
+    classes (N,) int; or (N, k), k classes per image, which yields (k, H, W).
     """
-    device = pick_device()
-    net = net.to(device).eval()
     chosen = dataset.labels if classes is None else np.asarray(classes)
-    asked = torch.from_numpy(chosen.reshape(len(dataset), -1)).to(device)  # (N, k)
+    asked = torch.from_numpy(chosen.reshape(len(dataset), -1))  # (N, k)
     windows = crop_windows(dataset.sizes, preset).round().astype(int)
-    for batch, images in iterate_batches(dataset, preset.squash, batch_size):
-        x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
-        maps = net.predict_with_cam(x, classes=asked[batch])[2].float().cpu().numpy()  # (B, k, h, w)
+
+    def forward(x: Tensor, batch: np.ndarray) -> np.ndarray:
+        return net.predict_with_cam(x, classes=asked[batch].to(x.device))[2].float().cpu().numpy()  # (B, k, h, w)
+
+    for batch, maps in forward_batches(net, dataset, preset, forward, batch_size=batch_size):
         for heatmaps, i in zip(maps, batch, strict=True):
             (width, height), (x0, y0, x1, y1) = dataset.sizes[i], windows[i]
             # Outside the crop nothing was seen: no evidence, and never more than the map's own background.
             canvas = np.empty((len(heatmaps), height, width), np.float32)
             for heatmap, whole in zip(heatmaps, canvas, strict=True):
-                resized = cv2.resize(heatmap, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_LINEAR)
+                resized = resize_map(heatmap, (int(x1 - x0), int(y1 - y0)))
                 whole[:] = min(0.0, float(resized.min()))
                 whole[y0:y1, x0:x1] = resized
             yield canvas if chosen.ndim == 2 else canvas[0]
-    net.cpu()
 
 
 def predict_maps(
@@ -169,7 +179,7 @@ def predict_maps(
 
 
 def wrong_over_thresholds(found: Localization, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Image by image what went wrong: classification errors (N,), localization errors at each threshold (N, T), bool.
+    """What went wrong, image by image: classification errors (N,), localization errors per threshold (N, T), bool.
 
     Named "top-1 classification error", "top-5 localization error", "class-known localization error" and so on.
     """
@@ -201,29 +211,29 @@ def localize_released(
     merge: see `cam.merge_ten_crop`. Raises as `localize` does.
     """
     top = min(top, net.fc.out_features)
-    device = pick_device()
-    net = net.to(device).eval()
+
+    def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        return predict_ten_crop(net, x, preset.crop, top, merge)
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         classes, boxes = [], []
         with ThreadPoolExecutor() as pool:
-            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
-                best, maps = predict_ten_crop(net, normalize_images(images.to(device), preset), preset.crop, top, merge)
+            batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size, crop=False)
+            for batch, (best, maps) in batches:
                 classes.append(best.cpu().numpy())
                 jobs = zip(maps.cpu().numpy(), batch, strict=True)
-                boxes.append(np.stack(list(pool.map(lambda job: _box_merged(*job), jobs))))  # (B, k, 2, 4)
+                boxes.append(np.stack(list(pool.map(lambda job: box_merged(*job), jobs))))  # (B, k, 2, 4)
         both = np.concatenate(boxes)  # (S, k, 2, 4)
         return {"classes": np.concatenate(classes), "loose": both[:, :, 0], "tight": both[:, :, 1]}
 
-    def _box_merged(maps: np.ndarray, i: int) -> np.ndarray:
+    def box_merged(maps: np.ndarray, i: int) -> np.ndarray:
         try:
             return np.stack([_released_pair(m, dataset.sizes[i]) for m in maps])
         except ValueError as error:
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
 
-    key = digest(digest_weights(net), net.pool, dataset.cache_key, asdict(preset), top, merge, "released")
+    key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), top, merge, "released")
     arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
-    net.cpu()
     return ReleasedLocalization(**arrays)
 
 
@@ -255,7 +265,7 @@ def guess_five(found: ReleasedLocalization) -> tuple[np.ndarray, np.ndarray]:
     -> classes (N, 5), boxes (N, 5, 4). Raises ValueError if fewer than three classes were kept.
     """
     if found.classes.shape[1] < 3:
-        raise ValueError(f"{found.classes.shape[1]} classes were kept an image; the five guesses take three")
+        raise ValueError(f"{found.classes.shape[1]} classes were kept per image; the five guesses take three")
     order = [0, 0, 1, 1, 2]
     boxes = np.where(np.array([0, 1, 0, 1, 0])[:, None] == 1, found.tight[:, order], found.loose[:, order])
     return found.classes[:, order], boxes
@@ -266,16 +276,11 @@ def predict_released_maps(
 ) -> list[np.ndarray]:
     """For figures: the 8-bit maps (H, W) of the released protocol, of each image's best class by ten crops."""
     few = dataset.subset(indices)
-    maps = []
-    for batch, images in iterate_batches(few, preset.squash, 8):
-        merged = predict_ten_crop(net, normalize_images(images, preset), preset.crop, 1, merge)[1].numpy()[:, 0]
-        maps += [to_8_bit(m, (int(w), int(h))) for m, (w, h) in zip(merged, few.sizes[batch], strict=True)]
-    return maps
 
+    def forward(x: Tensor, batch: np.ndarray) -> np.ndarray:
+        return predict_ten_crop(net, x, preset.crop, 1, merge)[1].cpu().numpy()[:, 0]
 
-def fit_centre_fraction(dataset: Dataset) -> float:
-    """Side of the centre box, as a fraction of the image's, that is right for most of these images."""
-    dataset = dataset.subset(~dataset.excluded)
-    fractions = np.arange(0.2, 1.001, 0.05)
-    right = [correct_boxes(centre_box(dataset.sizes, f), dataset.boxes).mean() for f in fractions]
-    return float(fractions[int(np.argmax(right))])
+    batches = forward_batches(net, few, preset, forward, batch_size=8, crop=False)
+    return [
+        to_8_bit(m, tuple(few.sizes[i].tolist())) for batch, maps in batches for m, i in zip(maps, batch, strict=True)
+    ]

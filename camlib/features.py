@@ -7,7 +7,7 @@ equation then maps classes that the network was never trained for.
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,53 +17,15 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from camlib import datasets
-from camlib.caffe import load_released
-from camlib.datasets import Dataset
-from camlib.evaluate import digest_weights, pick_device
-from camlib.models import GAPNet, Pool, alexnet_fc7, build_model, cut_class_maps
+from camlib.datasets.base import Dataset
+from camlib.evaluate import forward_batches
+from camlib.models import GAPNet, digest_network
 from camlib.store import digest, run_sharded
-from camlib.train import Recipe, find_weights, obtain_network
-from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images
+from camlib.transforms import Preset, pick_device
 
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of C, for standardised features
 FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: so many folds of at most so many of the training images
 LIBLINEAR_LIMIT = 5e7  # images x features x classes: scikit-learn's solver takes them class by class, on one core
-
-
-def feature_network(
-    model: str,
-    trained_on: tuple[str, dict[str, Any], dict[str, Any]] | None = None,
-    *,
-    pool: Pool = "avg",
-    weights: str,
-    preset: Preset | None = None,
-    recipe: Recipe | None = None,
-    seed: int = 0,
-) -> GAPNet:
-    """The network whose features are transferred, in eval mode.
-
-    weights "train" or "finetune": trained here (see `obtain_network`) on the dataset that `trained_on` names, with the
-    keywords of its validation and of its training split; `preset` and `recipe` are those of the training. Otherwise
-    none of the three is looked at: "random", drawn from the seed; "torchvision", "released", or a file (a relative path
-    counts from the data folder) as it is.
-    model "alexnet_fc7": see there; of squeezenets the 512 maps (see `cut_class_maps`).
-    Raises what the loaders raise, naming the file.
-    """
-    if weights in ("train", "finetune"):
-        if trained_on is None or preset is None or recipe is None:
-            raise ValueError(f"weights are {weights!r}; training takes trained_on, preset and recipe")
-        name, options, train_options = trained_on
-        source = datasets.load(name, **options)
-        chosen: dict[str, Any] = {"pool": pool, "weights": weights, "preset": preset, "recipe": recipe, "seed": seed}
-        return obtain_network(model, source, train_options, **chosen)[0]
-    path = None if weights == "random" else find_weights(model, weights) or weights
-    if weights == "released":
-        return load_released(path, model)  # type: ignore[arg-type]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = alexnet_fc7(path) if model == "alexnet_fc7" else build_model(model, pool=pool, weights=path)
-        return (cut_class_maps(net) if model.startswith("squeezenet") else net).eval()
 
 
 def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> NDArray[np.float32]:
@@ -72,23 +34,21 @@ def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: 
     Kept on disk, shard by shard, under a hash of the feature layers, the data and the preprocessing (not of the linear
     layer, which they don't depend on). Raises what the dataset raises for a bad image, with its path.
     """
-    device = pick_device()
-    net = net.to(device).eval()
+
+    def forward(x: torch.Tensor, batch: np.ndarray) -> np.ndarray:
+        return net.pool_features(net.features(x)).float().cpu().numpy()  # (B, K)
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         pooled = []
-        with torch.no_grad():
-            for batch, images in iterate_batches(dataset, preset.squash, batch_size, indices):
-                x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
-                pooled.append(net.pool_features(net.features(x)).float().cpu().numpy())  # (B, K)
-                if len(bad := np.flatnonzero(~np.isfinite(pooled[-1]).all(1))):
-                    raise ValueError(f"{dataset.name}, image {dataset.ids[batch[bad[0]]]}: features are not finite")
+        for batch, found in forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size):
+            if len(bad := np.flatnonzero(~np.isfinite(found).all(1))):
+                raise ValueError(f"{dataset.name}, image {dataset.ids[batch[bad[0]]]}: features are not finite")
+            pooled.append(found)
         return {"features": np.concatenate(pooled)}
 
-    key = digest(digest_weights(net.backbone), net.pool, dataset.cache_key, asdict(preset))
-    arrays = run_sharded(f"features-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=4096)
-    net.cpu()
-    return arrays["features"]
+    key = digest(digest_network(net.backbone), net.pool, dataset.cache_key, asdict(preset))
+    label = f"features-{dataset.name}-{dataset.split}"
+    return run_sharded(label, key, len(dataset), compute, shard=4096)["features"]
 
 
 class LinearClassifier(NamedTuple):

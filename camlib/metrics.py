@@ -18,6 +18,7 @@ from camlib.boxes import (
     above_threshold,
     bins_8bit,
     box_iou,
+    centre_box,
     check_boxes,
     check_map,
     component_tree_boxes as component_tree_boxes,
@@ -81,6 +82,16 @@ def correct_boxes(pred_boxes: ArrayLike, gt_boxes: Sequence[ArrayLike], iou: flo
     if pred.ndim != 2 or len(pred) != len(gt_boxes) or not len(pred):
         raise ValueError(f"pred_boxes have shape {pred.shape}, gt_boxes {len(gt_boxes)} images; expected (N, 4), N > 0")
     return _right_boxes(pred[:, None], *_flat_boxes(gt_boxes, np.arange(len(pred))), iou)[:, 0]
+
+
+def fit_centre_fraction(sizes: ArrayLike, gt_boxes: Sequence[ArrayLike]) -> float:
+    """Side of the centre box, as a fraction of the image's (0.2 to 1), that is right for most of these images.
+
+    sizes (N, 2) as (width, height); gt_boxes: N arrays (Mi, 4).
+    """
+    fractions = np.arange(0.2, 1.001, 0.05)
+    right = [correct_boxes(centre_box(sizes, f), gt_boxes).mean() for f in fractions]
+    return float(fractions[int(np.argmax(right))])
 
 
 def localization_errors(
@@ -207,13 +218,10 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     truth = check_boxes(gt_boxes, "gt_boxes")
     if truth.ndim != 2:
         raise ValueError(f"gt_boxes have shape {truth.shape}; expected (M, 4)")
-    height, width = mask.shape
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-    inside = np.zeros_like(mask)
-    for x0, y0, x1, y1 in truth:
-        inside |= ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    size = mask.shape[::-1]
+    inside = box_mask(truth, size)
     if not inside.any():
-        raise ValueError(f"gt_boxes {truth.tolist()} hold no pixel of a map of {width}x{height}")
+        raise ValueError(f"gt_boxes {truth.tolist()} hold no pixel of a map of {size[0]}x{size[1]}")
     both = np.count_nonzero(mask & inside)
     found = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1
     return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)

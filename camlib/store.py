@@ -1,13 +1,15 @@
 """Where files go and how they get there: folders, digests, atomic writes, shards kept in the cache."""
 
+import ast
 import errno
 import hashlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,52 @@ def digest(*parts: Any) -> str:
     return sha.hexdigest()[:16]
 
 
+def _module_file(name: str) -> Path | None:
+    """The file of a module of this package, or None if `name` is something else (a name within a module)."""
+    place = Path(__file__).parent.joinpath(*name.split(".")[1:])
+    return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
+
+
+@cache
+def _read_code(path: Path) -> tuple[str, frozenset[str]]:
+    """A file's syntax without comments and docstrings, and the modules of this package that it imports."""
+    package = __name__.partition(".")[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+    return ast.dump(tree), frozenset(name for name in imported if name.startswith(f"{package}.") and _module_file(name))
+
+
+def digest_code(*modules: str, without: Sequence[str] = ()) -> str:
+    """A hash of the code of some modules and of all that they import from this package: 16 hex digits.
+
+    Comments, docstrings and layout do not count. The readers of datasets do not either: what they read is in the
+    data's own digest. without: further modules that the result does not depend on, with what they alone import.
+    """
+    skipped = {"camlib.datasets", *without}
+    seen: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name not in skipped:
+            seen[name], imported = _read_code(_module_file(name) or Path(__file__).parent / "__init__.py")
+            waiting += imported
+    return digest(sorted(seen.items()))
+
+
+def digest_package(without: Sequence[str] = ()) -> str:
+    """A hash of the code of the whole package, but for some modules: 16 hex digits."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    names = [(file.relative_to(Path(__file__).parent).as_posix(), file) for file in files]
+    return digest([(name, _read_code(file)[0]) for name, file in names if name not in without])
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     with open(path, "rb") as f:
@@ -78,11 +126,8 @@ def run_sharded(
     compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
     Returns the named arrays of all images, (n, ...).
     """
-    # What was computed by other code is not taken for what this code computes.
-    code = [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))]
-    folder = (
-        cache_dir() / "shards" / f"{label}-{digest(key, version('torch'), version('opencv-python-headless'), *code)}"
-    )
+    made_by = digest(key, version("torch"), version("opencv-python-headless"), digest_code(compute.__module__))
+    folder = cache_dir() / "shards" / f"{label}-{made_by}"
     parts = []
     for start in tqdm(range(0, n, shard), label, disable=n <= shard):
         path = folder / f"{start:08d}.npz"

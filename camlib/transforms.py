@@ -2,23 +2,25 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Literal
 
 import numpy as np
-import PIL
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from camlib.datasets import Dataset
-from camlib.store import cache_dir, digest, write_aside
+from camlib.datasets.base import Dataset
+from camlib.store import cache_dir, digest, digest_code, write_aside
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, of pixels in 0..255 (released prototxts)
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Geometry = Literal["crop", "whole"]
 
 # Squashed images of a dataset up to this size are kept on disk, so that no later pass decodes or resizes again.
 CACHE_LIMIT_BYTES = 3 * 2**30
@@ -26,20 +28,40 @@ CACHE_LIMIT_BYTES = 3 * 2**30
 
 @dataclass(frozen=True)
 class Preset:
-    """How an image becomes network input: squash to `squash` x `squash` px, take a `crop` x `crop` crop, normalise."""
+    """How an image becomes network input: squash to `squash` x `squash` px, take a `crop` x `crop` crop, normalise.
+
+    mean, std: per channel, in the order of `channels`, of pixels in 0..`pixel_max`.
+    """
 
     squash: int
     crop: int
-    caffe: bool = False  # BGR 0..255 minus CAFFE_MEAN; otherwise RGB 0..1 by the ImageNet mean and deviation
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channels: str = "rgb"  # or "bgr"
+    pixel_max: float = 1.0
+    interpolation: str = "bilinear"  # of RESAMPLING
+
+    def __post_init__(self) -> None:
+        if (
+            self.channels not in ("rgb", "bgr")
+            or self.interpolation not in RESAMPLING
+            or self.pixel_max not in (1, 255)
+        ):
+            raise ValueError(f"{self}: expected channels rgb or bgr, pixel_max 1 or 255, a known interpolation")
+        if not 0 < self.crop <= self.squash or len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"{self}: expected 0 < crop <= squash, and three means and deviations")
+
+
+def _caffe(squash: int, crop: int) -> Preset:
+    return Preset(squash, crop, CAFFE_MEAN, (1.0, 1.0, 1.0), "bgr", 255.0)
 
 
 PRESETS = {
     "imagenet": Preset(256, 224),  # the paper's 256 squash; centre crop to evaluate, random crop to train
     "imagenet_whole": Preset(224, 224),  # the whole image in one forward pass
-    "caffe224": Preset(256, 224, caffe=True),  # released GoogLeNet-GAP and VGG16-GAP
-    "caffe227": Preset(256, 227, caffe=True),  # released AlexNet*-GAP
-    "caffe227_whole": Preset(227, 227, caffe=True),  # its maps reach to the image's border
-    "small": Preset(64, 64),  # embedded data and Tiny-ImageNet, whole
+    "caffe224": _caffe(256, 224),  # released GoogLeNet-GAP and VGG16-GAP
+    "caffe227": _caffe(256, 227),  # released AlexNet*-GAP
+    "small": Preset(64, 64),  # drawn data and Tiny-ImageNet, whole
     "small_crops": Preset(72, 64),  # the same for ten crops: 64 of 72 px is what 224 is of 256
 }
 
@@ -51,21 +73,38 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def squash_image(image: Image.Image, size: int) -> np.ndarray:
-    """Resize to size x size px whatever the aspect (PIL bilinear) -> uint8 (3, size, size), RGB."""
+def adjust_preset(preset: Preset, geometry: Geometry | None = None, scale: int | None = None) -> Preset:
+    """The same preprocessing for another part of the image or another input size.
+
+    geometry: "whole" squashes the whole image to the input size; "crop" keeps the preset's share of the crop.
+    scale: the input size in px.
+    """
+    if geometry not in (None, "crop", "whole"):
+        raise ValueError(f"geometry is {geometry!r}; expected 'crop' or 'whole'")
+    crop = preset.crop if scale is None else scale
+    squash = crop if geometry == "whole" else round(preset.squash * crop / preset.crop)
+    return replace(preset, squash=squash, crop=crop)
+
+
+def squash_image(image: Image.Image, size: int, interpolation: str = "bilinear") -> np.ndarray:
+    """Resize to size x size px whatever the aspect (PIL) -> uint8 (3, size, size), RGB."""
     image = image.convert("RGB")
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), RESAMPLING[interpolation])
     return np.asarray(image).transpose(2, 0, 1)
 
 
 def normalize_images(images: Tensor, preset: Preset) -> Tensor:
     """uint8 RGB images (B, 3, H, W) -> float32 network input, as the preset says."""
-    x = images.float()
-    if preset.caffe:
-        return x.flip(1) - x.new_tensor(CAFFE_MEAN).view(3, 1, 1)
-    mean, std = x.new_tensor(IMAGENET_MEAN), x.new_tensor(IMAGENET_STD)
-    return (x / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    x = images.float() / (255 / preset.pixel_max)
+    x = x.flip(1) if preset.channels == "bgr" else x
+    mean, std = x.new_tensor(preset.mean), x.new_tensor(preset.std)
+    return (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def centre_crop(images: Tensor, crop: int) -> Tensor:
@@ -100,36 +139,40 @@ def crop_windows(sizes: np.ndarray, preset: Preset) -> np.ndarray:
 
 
 class _Squashed(torch.utils.data.Dataset):
-    def __init__(self, dataset: Dataset, size: int):
-        self.dataset, self.size = dataset, size
+    def __init__(self, dataset: Dataset, size: int, interpolation: str):
+        self.dataset, self.size, self.interpolation = dataset, size, interpolation
 
     def __getitem__(self, i: int) -> np.ndarray:
-        return squash_image(self.dataset[i], self.size)
+        return squash_image(self.dataset[i], self.size, self.interpolation)
 
 
-def _decode_batches(dataset: Dataset, size: int, batches: list[np.ndarray]) -> Iterator[Tensor]:
+def _stack(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images))
+
+
+def _decode_batches(dataset: Dataset, size: int, interpolation: str, batches: list[np.ndarray]) -> Iterator[Tensor]:
     workers = min(os.cpu_count() or 1, 8, len(batches))
     return iter(
         DataLoader(
-            _Squashed(dataset, size),
+            _Squashed(dataset, size, interpolation),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers if workers > 1 else 0,
-            collate_fn=lambda images: torch.from_numpy(np.stack(images)),
+            collate_fn=_stack,
         )
     )
 
 
-def load_squashed(dataset: Dataset, size: int) -> np.ndarray:
+def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
     if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
         return dataset.images.transpose(0, 3, 1, 2)
-    made_by = digest(PIL.__version__, Path(__file__).read_bytes())  # what other code squashed is not taken for this
-    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{dataset.cache_key}-{made_by}-{size}.npy"
+    key = digest(dataset.cache_key, version("pillow"), digest_code(__name__), size, interpolation)
+    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.npy"
     if not path.exists():
         batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
         with write_aside(path) as aside:
             out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
-            decoded = _decode_batches(dataset, size, batches)
+            decoded = _decode_batches(dataset, size, interpolation, batches)
             progress = tqdm(zip(batches, decoded, strict=True), f"decode {dataset.name} {dataset.split}", len(batches))
             for indices, images in progress:
                 out[indices] = images.numpy()
@@ -138,17 +181,18 @@ def load_squashed(dataset: Dataset, size: int) -> np.ndarray:
 
 
 def iterate_batches(
-    dataset: Dataset, size: int, batch_size: int, order: np.ndarray | None = None
+    dataset: Dataset, preset: Preset, batch_size: int, order: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Yield (indices (B,), squashed images uint8 (B, 3, size, size)) in the given order, by default 0..N-1.
+    """Yield (indices (B,), squashed images uint8 (B, 3, S, S)) in the given order, by default 0..N-1.
 
     A dataset small enough is squashed once and kept in the cache; a larger one is decoded by worker processes.
     Raises what the dataset raises for a corrupt or missing image, with its path.
     """
     order = np.arange(len(dataset)) if order is None else order
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(dataset) * 3 * size * size <= CACHE_LIMIT_BYTES:
-        squashed = load_squashed(dataset, size)
+    if len(dataset) * 3 * preset.squash**2 <= CACHE_LIMIT_BYTES:
+        squashed = load_squashed(dataset, preset.squash, preset.interpolation)
         yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
     else:
-        yield from zip(batches, _decode_batches(dataset, size, batches), strict=True)
+        decoded = _decode_batches(dataset, preset.squash, preset.interpolation, batches)
+        yield from zip(batches, decoded, strict=True)

@@ -16,6 +16,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from camlib.cam import normalize_maps
+
 Image = NDArray[np.uint8]
 
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
@@ -46,9 +48,7 @@ def overlay_map(image: Image, heatmap: ArrayLike) -> Image:
         raise ValueError(f"image is {picture.dtype} of shape {picture.shape}; expected uint8 (H, W, 3)")
     if heat.shape != picture.shape[:2]:
         raise ValueError(f"heat map has shape {heat.shape}; expected that of the image, {picture.shape[:2]}")
-    if not np.isfinite(heat).all():
-        raise ValueError("heat map holds NaN or infinite values; expected finite ones")
-    heat = heat.clip(0) / (heat.max() if heat.max() > 0 else 1.0)  # (H, W) in [0, 1]
+    heat = normalize_maps(heat, "max").clip(0)  # (H, W) in [0, 1]
     colours = 255 * colormaps[MAP_COLOURS](heat)[..., :3]  # (H, W, 3)
     opacity = (0.35 + 0.3 * heat)[..., None]
     return np.rint((1 - opacity) * picture + opacity * colours).astype(np.uint8)

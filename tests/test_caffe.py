@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from camlib.caffe import RELEASED, load_released, read_caffemodel
 from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.models import GAPNet
-from camlib.transforms import PRESETS
+from camlib.transforms import PRESETS, Preset
 
 Blobs = dict[str, list[np.ndarray]]
 CLASSES = 7
@@ -454,7 +454,7 @@ def test_presets_are_those_of_the_released_networks() -> None:
     sizes = {"googlenet_gap": 224, "vgg16_gap": 224, "alexnet_star_gap": 227}
     for name, facts in RELEASED.items():
         preset = PRESETS[facts["preset"]]
-        assert (preset.crop, preset.caffe) == (sizes[name], True)
+        assert preset == Preset(256, sizes[name], (104, 117, 123), (1, 1, 1), "bgr", 255)
 
 
 # ---- the oracle ----

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from camlib import datasets, evaluate
+from camlib import datasets, evaluate, metrics
 from camlib.boxes import largest_component_box, released_boxes
 from camlib.models import build_model
 from camlib.transforms import Preset, centre_crop, normalize_images, squash_image
@@ -140,4 +140,4 @@ def test_synthetic_data_are_localized_end_to_end(net):
     assert wrong["top-5 localization error"].shape == (24, 2)
     assert (wrong["top-5 localization error"] <= wrong["top-1 localization error"]).all()
     assert (wrong["top-5 classification error"] <= wrong["top-1 classification error"]).all()
-    assert 0.2 <= evaluate.fit_centre_fraction(images) <= 1
+    assert 0.2 <= metrics.fit_centre_fraction(images.sizes, images.boxes) <= 1

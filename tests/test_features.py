@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 from builders import blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from camlib import evaluate, features
+from camlib import features
 from camlib.cam import class_activation_maps
 from camlib.datasets import crop_images, load
-from camlib.models import build_model
-from camlib.train import get_recipe
+from camlib.models import build_model, cut_class_maps
 from camlib.transforms import Preset, centre_crop, get_preset, normalize_images, squash_image
 
 PRESET = Preset(squash=64, crop=48)
@@ -39,7 +37,7 @@ def test_every_setting_has_features_of_its_own(folder_dataset):
     net = build_model("mini_gap", 2).eval()
     other = build_model("mini_gap", 2, "max").eval()
     other.backbone.load_state_dict(net.backbone.state_dict())
-    presets = [PRESET, Preset(64, 48, caffe=True), Preset(72, 48), Preset(64, 40)]
+    presets = [PRESET, Preset(64, 48, (104, 117, 123), (1, 1, 1), "bgr", 255), Preset(72, 48), Preset(64, 40)]
     found = [features.extract_features(n, folder_dataset, p) for n in (net, other) for p in presets]
     assert len({f.tobytes() for f in found}) == len(found)
 
@@ -101,7 +99,7 @@ def test_all_classes_together_reach_the_minimum_of_the_svm(c, monkeypatch):
 @pytest.mark.parametrize("weights", [None, "cut"])
 def test_the_mean_of_a_map_plus_the_bias_is_the_decision_value(weights):
     torch.manual_seed(0)
-    net = build_model("mini_gap", 7) if weights is None else features.cut_class_maps(build_model("squeezenet1_1", 7))
+    net = build_model("mini_gap", 7) if weights is None else cut_class_maps(build_model("squeezenet1_1", 7))
     net = net.double().eval()
     x = torch.randn(12, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
@@ -195,31 +193,3 @@ def test_crops_of_pictures_in_memory_are_what_the_network_sees():
         x = normalize_images(torch.tensor(squash_image(cropped[2], 64))[None], get_preset("small"))
         expected = net.backbone(x)[0].mean((1, 2)).numpy()
     np.testing.assert_allclose(found[2], expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("model", ["mini_gap", "alexnet_fc7", "squeezenet1_1"])
-def test_random_networks_depend_on_the_seed_alone(model):
-    options = {"weights": "random", "preset": PRESET, "recipe": get_recipe("short", 1)}
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    nets = [features.feature_network(model, ("nowhere", {}, {}), seed=seed, **options) for seed in (3, 3, 4)]
-    assert torch.equal(torch.get_rng_state(), state)
-    first, again, other = map(evaluate.digest_weights, nets)
-    assert first == again != other
-
-
-@pytest.mark.parametrize("model", ["mini_gap", "alexnet_fc7"])
-def test_features_of_a_file_are_those_of_its_weights(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
-    options = {"preset": PRESET, "recipe": get_recipe("short", 1)}
-    own = torchvision.models.alexnet() if model == "alexnet_fc7" else build_model("mini_gap")
-    torch.save(own.state_dict(), tmp_path / "net.pt")
-    net = features.feature_network(model, ("nowhere", {}, {}), weights="net.pt", **options)
-    x, last = torch.randn(2, 3, 224, 224), own.classifier[6] if model == "alexnet_fc7" else own.fc
-    assert torch.equal(net.fc.weight, last.weight)
-    with torch.no_grad():
-        torch.testing.assert_close(net(x), own.eval()(x), rtol=1e-4, atol=1e-5)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
-        features.feature_network(model, ("nowhere", {}, {}), weights="nowhere.pt", **options)
-    with pytest.raises(FileNotFoundError, match="caffemodel"):
-        features.feature_network("googlenet_gap", ("nowhere", {}, {}), weights="released", **options)

@@ -51,3 +51,59 @@ def test_data_root_follows_the_environment(monkeypatch, tmp_path):
     assert store.data_root() == store.PROJECT_ROOT / "../elsewhere"
     monkeypatch.delenv("CAMLIB_DATA")
     assert store.data_root() == store.PROJECT_ROOT / "data" / "raw"
+
+
+# ------------------------------------------------------------------------------------------------ code that computes
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A package of four modules: c needs b, b needs a, d needs nothing."""
+    (tmp_path / "b.py").write_text(
+        '"""B."""\n\nfrom camlib import a\n\n\ndef f(x):\n    """F."""\n    return a.g(x)  # now\n'
+    )
+    (tmp_path / "a.py").write_text("def g(x):\n    return x + 1\n")
+    (tmp_path / "c.py").write_text("def h(x):\n    from camlib.b import f\n\n    return f(x)\n")
+    (tmp_path / "d.py").write_text("VALUE = 3\n")
+    return tmp_path
+
+
+def digests(house, monkeypatch):
+    monkeypatch.setattr(store, "__file__", str(house / "store.py"))
+    store._read_code.cache_clear()
+    found = {name: store.digest_code(f"camlib.{name}") for name in "abcd"}
+    found["b alone"] = store.digest_code("camlib.b", without=("camlib.a",))
+    found["all but d"] = store.digest_package(without=("d.py",))
+    monkeypatch.undo()
+    store._read_code.cache_clear()
+    return found
+
+
+def test_a_comment_is_no_change_of_code(house, monkeypatch):
+    before = digests(house, monkeypatch)
+    text = (house / "b.py").read_text()
+    (house / "b.py").write_text(text.replace("now", "then").replace("F.", "Other words.").replace('"""B."""', "# none"))
+    assert digests(house, monkeypatch) == before
+
+
+def test_a_changed_line_changes_what_imports_it_and_nothing_else(house, monkeypatch):
+    before = digests(house, monkeypatch)
+    (house / "a.py").write_text("def g(x):\n    return x + 2\n")
+    after = digests(house, monkeypatch)
+    assert {name for name in before if before[name] != after[name]} == {"a", "b", "c", "all but d"}
+
+
+def test_what_does_not_run_a_network_is_not_in_the_digest_of_what_does():
+    seen = {name: store.digest_code(f"camlib.{name}") for name in ("evaluate", "features", "transforms")}
+    real, changed = store._read_code, []
+
+    def read(path):
+        text, imported = real(path)
+        changed.append(path.name)
+        return (text + " ", imported) if path.name == "boxes.py" else (text, imported)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_read_code", read)
+        again = {name: store.digest_code(f"camlib.{name}") for name in seen}
+    assert {name for name in seen if seen[name] != again[name]} == {"evaluate", "features"}
+    assert not {"viz.py", "paper.py", "cli.py", "cub200.py"} & set(changed)

@@ -67,7 +67,7 @@ def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
         patch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
         assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
     monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", 0)  # too large for the cache: decoded by workers
-    batches = list(transforms.iterate_batches(folder_dataset, 16, 4, np.array([5, 1, 3, 0, 2])))
+    batches = list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, np.array([5, 1, 3, 0, 2])))
     assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
     assert np.array_equal(torch.cat([b[1] for b in batches]).numpy(), expected[[5, 1, 3, 0, 2]])
 
@@ -80,5 +80,5 @@ def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
     bad = next(p for p in tmp_path.rglob("*.jpg") if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises((OSError, ValueError), match=bad.name):
-        list(transforms.iterate_batches(folder_dataset, 16, 4))
+        list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4))
     assert not list(own_cache.rglob("*.npy"))

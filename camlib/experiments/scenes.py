@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from camlib.boxes import above_threshold
-from camlib.datasets import Dataset
+from camlib.datasets.base import Dataset
 from camlib.metrics import Mask, check_region, polygon_mask
 from camlib.stats import bootstrap_interval
 

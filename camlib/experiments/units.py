@@ -9,10 +9,10 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from camlib.datasets import Dataset
-from camlib.evaluate import pick_device
+from camlib.datasets.base import Dataset
+from camlib.evaluate import forward_batches
 from camlib.models import GAPNet
-from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images
+from camlib.transforms import Preset, crop_windows
 
 
 class ReceptiveField(NamedTuple):
@@ -62,17 +62,15 @@ class UnitPeaks(NamedTuple):
 
 def find_peaks(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> UnitPeaks:
     """One pass over a dataset: where every unit of the last feature maps responds most in each image's centre crop."""
-    device = pick_device()
-    net = net.to(device).eval()
-    responses, places = [], []
-    for _, images in iterate_batches(dataset, preset.squash, batch_size):
-        with torch.no_grad():
-            maps = net.features(normalize_images(centre_crop(images, preset.crop).to(device), preset))  # (B, K, h, w)
+
+    def forward(x: torch.Tensor, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        maps = net.features(x)  # (B, K, h, w)
         best, flat = maps.flatten(2).max(2)
-        responses.append(best.float().cpu().numpy())
-        places.append(torch.stack([flat % maps.shape[-1], flat // maps.shape[-1]], -1).cpu().numpy())
-    net.cpu()
-    return UnitPeaks(np.concatenate(responses), np.concatenate(places))
+        places = torch.stack([flat % maps.shape[-1], flat // maps.shape[-1]], -1)
+        return best.float().cpu().numpy(), places.cpu().numpy()
+
+    found = [peaks for _, peaks in forward_batches(net, dataset, preset, forward, batch_size=batch_size)]
+    return UnitPeaks(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
 
 def top_patches(

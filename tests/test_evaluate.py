@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from camlib import datasets, evaluate, metrics
+from camlib import datasets, evaluate, metrics, store
 from camlib.boxes import largest_component_box, released_boxes
 from camlib.models import build_model
 from camlib.transforms import Preset, centre_crop, normalize_images, squash_image
@@ -75,8 +75,8 @@ def test_finished_shards_are_not_run_again(tmp_path):
         return {"double": indices * 2}
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate.run_sharded("x", "key", 10, compute, shard=4)
-    assert evaluate.run_sharded("x", "key", 10, compute, shard=4)["double"].tolist() == list(range(0, 20, 2))
+        store.run_sharded("x", "key", 10, compute, shard=4)
+    assert store.run_sharded("x", "key", 10, compute, shard=4)["double"].tolist() == list(range(0, 20, 2))
     assert calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [8, 9]]
 
 

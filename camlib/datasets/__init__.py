@@ -4,17 +4,18 @@
 original image. Annotations are checked, and errors name the file.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from camlib.datasets import action40, class_folders, cub200, imagenet, sun, svt, synthetic
-from camlib.datasets.base import Dataset, Source, crop_images, keep_classes, random_split
+from camlib.datasets.base import Dataset, Source, crop_images, first_of_each, keep_classes, random_split
 from camlib.datasets.parsing import find_place
 from camlib.store import data_root
 
 __all__ = [
-    "REGISTRY", "Dataset", "Source", "crop_images", "describe_missing", "get_source", "is_available", "keep_classes",
-    "load", "random_split",
+    "REGISTRY", "Dataset", "Source", "crop_images", "describe_missing", "first_of_each", "get_source", "is_available",
+    "keep_classes", "load", "load_from", "random_split",
 ]  # fmt: skip
 
 REGISTRY: dict[str, Source] = {
@@ -59,6 +60,12 @@ def describe_missing(name: str, root: str | Path | None = None, train: bool = Fa
         f"  goes into: {data_root() if root is None else Path(root)}\n"
         f"  get it: {get}\n  terms: {source.licence}\n  layout: data/README.md"
     )
+
+
+def load_from(settings: Mapping[str, Any]) -> Dataset:
+    """The dataset of a notebook's mapping {dataset, split, options of `load`}."""
+    options = dict(settings)
+    return load(options.pop("dataset"), split=options.pop("split"), **options)
 
 
 def load(name: str, root: str | Path | None = None, split: str = "val", **options: Any) -> Dataset:

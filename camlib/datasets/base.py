@@ -87,6 +87,12 @@ class Dataset:
         taken = ("ids", "labels", "boxes", "sizes", "excluded", "images", "files", "extras")
         return replace(self, **{name: _take(getattr(self, name), chosen) for name in taken})
 
+    def describe(self) -> str:
+        """One line on what this is: name, kind, number of images and classes, source."""
+        kind = "synthetic, drawn from a seed" if self.synthetic else "photographs"
+        counts = f"{len(self):,} images ({self.split}), {len(self.classes):,} classes"
+        return f"{self.name} ({kind}): {counts}; {self.source}"
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with name, split, ids, all annotations, pixels in memory, and the files' sizes.
@@ -197,6 +203,11 @@ def random_split(
         train.append(members[:train_per_class])
         test.append(members[train_per_class : needed if test_per_class else None])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def first_of_each(labels: np.ndarray, among: np.ndarray, each: int) -> np.ndarray:
+    """The first `each` of the indices `among` of every class, class by class."""
+    return np.concatenate([among[labels[among] == k][:each] for k in np.unique(labels[among])])
 
 
 def keep_classes(dataset: Dataset, min_images: int) -> Dataset:

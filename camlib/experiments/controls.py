@@ -1,7 +1,7 @@
 """Controls of the discovery experiments: another class's map, blind maps, the same pipeline with shuffled labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,18 +10,17 @@ from numpy.typing import ArrayLike
 from camlib.datasets.base import Dataset
 from camlib.evaluate import iterate_maps
 from camlib.features import LinearClassifier, with_classifier
-from camlib.metrics import RegionShare, centre_map, region_share
+from camlib.metrics import RegionShare, box_mask, centre_map, region_share
 from camlib.models import GAPNet
-from camlib.report.results import share_value
-from camlib.stats import Comparison, bootstrap_interval, compare
+from camlib.stats import Comparison, bootstrap_interval
 from camlib.transforms import Preset
 
 
 class Runs(NamedTuple):
-    """How the maps of a pipeline lie on one kind of region, beside maps that know less."""
+    """How the maps of a pipeline lie on one kind of region, compared with baseline maps."""
 
-    tables: dict[str, pd.DataFrame]  # whose map -> a row an image, columns mass, peak, precision, recall
-    control: tuple[pd.DataFrame, pd.DataFrame]  # shuffled labels, own and another class: a row a shuffle and class
+    tables: dict[str, pd.DataFrame]  # whose map -> a row per image, columns mass, peak, precision, recall
+    control: tuple[pd.DataFrame, pd.DataFrame]  # shuffled labels: own class, other class; a row per (shuffle, class)
 
 
 def iterate_runs(
@@ -32,7 +31,7 @@ def iterate_runs(
     classes: np.ndarray,
     others: np.ndarray,
 ) -> Iterator[np.ndarray]:
-    """Maps of two classes an image, `classes` (N,) and `others` (N,), by each of R classifiers, in one forward pass.
+    """Maps of two classes per image, `classes` (N,) and `others` (N,), by each of R classifiers, in one forward pass.
 
     Yields (R, 2, H, W) float32, raw, one image after another.
     """
@@ -78,36 +77,42 @@ def measure_runs(
     return runs
 
 
-def compare_runs(
-    where: str, runs: Runs, measures: Sequence[str], seed: int = 0
-) -> tuple[list[dict[str, Any]], dict[str, Comparison]]:
-    """What a results file keeps of `measure_runs`, and what paired intervals say of the SVM's maps against the others.
+def pair_runs(runs: Runs, measure: str) -> dict[tuple[str, str], tuple[pd.Series, pd.Series]]:
+    """What is compared in one measure: (first, second) -> their shares, paired.
 
-    -> a value for each measure and map, in %; {"peak on the object, SVM's map against centre map": Comparison}, whose
-    verdict is "more", "less" or "no difference seen". Last for each measure, over shuffles and classes: "shuffled
-    labels' map against another class's".
+    The SVM's maps against the others and shuffled labels against the blind maps, over images; last the control, the
+    shuffled labels' maps of an image's class against those of another class, over (shuffle, class).
     """
-    values, verdicts = [], {}
-    for what in measures:
-        values += [share_value(f"{what} {where}", table[what], label, seed) for label, table in runs.tables.items()]
-        first, *others = runs.tables
-        pairs = {f"{first} against {label}": (runs.tables[first][what], runs.tables[label][what]) for label in others}
-        for blind in ("uniform map", "centre map"):
-            pairs[f"shuffled labels against {blind}"] = (runs.tables["shuffled labels"][what], runs.tables[blind][what])
-        pairs["shuffled labels' map against another class's"] = (runs.control[0][what], runs.control[1][what])
-        for label, pair in pairs.items():
-            found = compare(*pair, seed)
-            word = {"better": "more", "worse": "less"}.get(found.verdict, found.verdict)
-            verdicts[f"{what} {where}, {label}"] = found._replace(verdict=word)
-    return values, verdicts
+    own, *others = runs.tables
+    names = [(own, other) for other in others]
+    names += [("shuffled labels", blind) for blind in ("uniform map", "centre map")]
+    pairs = {(a, b): (runs.tables[a][measure], runs.tables[b][measure]) for a, b in names}
+    pairs["shuffled labels' map", "another class's"] = (runs.control[0][measure], runs.control[1][measure])
+    return pairs
+
+
+def judge_control(found: Mapping[tuple[str, str, str], Comparison], what: str) -> str:
+    """Whether the control's difference stays under half of that of the true labels, in one measure.
+
+    found: (measure, first, second) -> Comparison, of the pairs of `pair_runs`.
+    """
+    own = found[what, "SVM's map", "another class's map"].difference
+    control = found[what, "shuffled labels' map", "another class's"].difference
+    side = "under" if abs(control) < abs(own) / 2 else "over"
+    return f"{what}, with shuffled labels {side} half of the difference between own and another class"
+
+
+def outside_boxes(boxes: Iterable[ArrayLike], sizes: np.ndarray) -> Iterator[np.ndarray]:
+    """For each image the pixels (H, W) that lie in none of its boxes (Mi, 4)."""
+    return (~box_mask(one, size) for one, size in zip(boxes, sizes, strict=True))
 
 
 def fit_shuffled(
     fit: Callable[..., LinearClassifier], features: np.ndarray, labels: np.ndarray, shuffles: int, seed: int = 0
 ) -> list[LinearClassifier]:
-    """fit(features, labels, seed=seed) with the true labels, then with so many shuffles of them: a claim's control."""
+    """fit(features, labels, seed=seed) with the true labels, then with `shuffles` permutations of them: a control."""
     if shuffles < 1:
-        raise ValueError(f"shuffles is {shuffles}; expected at least 1, for there is no control without")
+        raise ValueError(f"shuffles is {shuffles}; expected at least 1: without them there is no control")
     shuffled = [np.random.default_rng([seed, s]).permutation(labels) for s in range(shuffles)]
     return [fit(features, given, seed=seed) for given in (labels, *shuffled)]
 

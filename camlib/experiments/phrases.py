@@ -1,11 +1,12 @@
 """Detectors of phrases in captions (paper, Section 4: concept localization in weakly labelled images)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from camlib.datasets.base import Dataset
 from camlib.features import LinearClassifier, fit_linear
 from camlib.metrics import Mask
 
@@ -17,6 +18,22 @@ def captions_with(captions: Sequence[str], phrase: str) -> Mask:
     words = r"\s+".join(map(re.escape, phrase.split()))
     pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
     return np.array([bool(pattern.search(caption)) for caption in captions])
+
+
+def list_occurrences(
+    images: Dataset, names: Sequence[str], wanted: Mapping[str, Mask], among: Mask
+) -> tuple[np.ndarray, np.ndarray, list[Mask]]:
+    """Images that show a phrase of their caption -> phrases (P,), images (P,), masks (P of (H, W)), phrase by phrase.
+
+    wanted: phrase -> (N,), whether the caption contains it; among (N,): the images that count.
+    """
+    masks = images.extras["phrase_masks"]
+    which, there = [], []
+    for k, phrase in enumerate(names):
+        seen = np.flatnonzero(among & wanted[phrase] & masks[phrase].any((1, 2)))
+        which += [k] * len(seen)
+        there += seen.tolist()
+    return np.array(which), np.array(there), [masks[names[k]][i] for k, i in zip(which, there, strict=True)]
 
 
 def mine_detector(features: np.ndarray, positive: ArrayLike, seed: int = 0, rounds: int = 4) -> LinearClassifier:

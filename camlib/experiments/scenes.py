@@ -38,9 +38,9 @@ def measure_objects(
 ) -> list[pd.DataFrame]:
     """How the high region of each map (above `threshold` of its maximum) lies on the objects, run by run.
 
-    maps: for each image R maps, (R, H, W). Returns R tables, a row an object an image. Columns: image (0..N-1), object,
-    area (share of the image's pixels that are the object's), high (share of the high region's pixels that are), covered
-    (share of the object's pixels that are high).
+    maps: for each image R maps, (R, H, W). Returns R tables with one row per (image, object) and the columns
+    image: 0..N-1; object: its name; area: share of the image's pixels that are the object's;
+    high: share of the high region's pixels that are the object's; covered: share of the object's pixels that are high.
     """
     rows: list[list[tuple[int, str, float, float, float]]] = []
     for i, (found, named) in enumerate(zip(maps, objects, strict=True)):
@@ -81,3 +81,26 @@ def rank_scenes(overlaps: pd.DataFrame, labels: np.ndarray, names: Sequence[str]
     """{scene: its table of `rank_objects`}; labels (N,): of the images that `measure_objects` saw."""
     own = {names[k]: np.flatnonzero(labels == k) for k in np.unique(labels)}
     return {k: rank_objects(overlaps[overlaps["image"].isin(i)], len(i), seed=seed) for k, i in own.items()}
+
+
+def list_objects(table: pd.DataFrame, by: str, count: int = 6) -> str:
+    """The first objects of a table of `rank_objects`, ordered by a column: "stove (3.1*), wall (0.8), ...".
+
+    In brackets the lift; * where its interval lies above that of a map that covers everything alike.
+    """
+    first = table.sort_values(by, ascending=False)[:count]
+    return ", ".join(f"{r.Index} ({r.lift:.1f}{'*' if r.low > 0 else ''})" for r in first.itertuples())
+
+
+def mean_lift(tables: Mapping[str, pd.DataFrame], by: str, count: int = 6) -> float:
+    """The mean lift of each scene's first `count` objects, ordered by a column; averaged over scenes."""
+    return float(np.mean([t.sort_values(by, ascending=False)["lift"][:count].mean() for t in tables.values()]))
+
+
+def count_telling(tables: Mapping[str, pd.DataFrame], telling: Mapping[str, Sequence[str]], by: str) -> int:
+    """How many of each scene's telling objects are among as many first ones, ordered by a column; the sum."""
+    found = 0
+    for scene, table in tables.items():
+        first = table.sort_values(by, ascending=False).index[: len(telling[scene])]
+        found += len(set(first) & set(telling[scene]))
+    return found

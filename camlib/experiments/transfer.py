@@ -1,25 +1,22 @@
 """The protocols of generic transfer (paper, Section 4, Table 5): splits, linear SVMs over them, attributes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from camlib import datasets
-from camlib.datasets import Dataset
-from camlib.features import LinearClassifier, fit_linear
+from camlib.datasets.base import Dataset
+from camlib.evaluate import localize
+from camlib.features import CANDIDATES, LinearClassifier, extract_features, fit_linear, with_classifier
+from camlib.metrics import average_precision, correct_boxes
+from camlib.models import GAPNet
 from camlib.store import digest, run_sharded
+from camlib.transforms import Preset, load_squashed
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices to train on, indices to test on
-
-
-def has_paper_protocol(images: Dataset, options: dict[str, Any]) -> bool:
-    """Whether a measurement may stand beside Table 5: the dataset with all its classes, split as the protocol says."""
-    names = images.info.get("attribute_names", images.classes)
-    return not options and len(names) == datasets.get_source(images.name).classes
 
 
 def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tuple[Dataset, list[Split]]:
@@ -67,12 +64,80 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
     return images, splits
 
 
+class Target(NamedTuple):
+    """A dataset to transfer to."""
+
+    label: str  # name and number of classes
+    images: Dataset
+    splits: list[Split]  # none for SUN Attribute, which has attributes instead of classes
+    measure: str  # what is measured
+    column: str  # the column of Table 5 that a measurement may stand in, or ""
+
+    def part(self, test: bool) -> Dataset:
+        """The images of the first split's training or test part."""
+        return self.images.subset(self.splits[0][test])
+
+
+# Dataset -> its column in Table 5.
+COLUMNS = {
+    "sun397": "SUN397", "indoor67": "Indoor67", "scene15": "Scene15", "sun-attribute": "SUN Attribute",
+    "caltech101": "Caltech101", "caltech256": "Caltech256", "action40": "Action40", "event8": "Event8",
+}  # fmt: skip
+
+
+def load_target(settings: Mapping[str, Any], draws: int, seed: int) -> Target:
+    """The target of a notebook's mapping {dataset, options of `load_splits`}.
+
+    It has a column in Table 5 only with all its classes and the protocol's own options.
+    """
+    options = dict(settings)
+    name = options.pop("dataset")
+    images, splits = load_splits(name, draws, seed, **options)
+    classes = len(images.info.get("attribute_names", images.classes))
+    whole = not options and classes == datasets.get_source(name).classes
+    measure = "SVM accuracy" if splits else "mean average precision"
+    return Target(f"{name} ({classes} classes)", images, splits, measure, COLUMNS.get(name, "") if whole else "")
+
+
 class Transfer(NamedTuple):
     """What linear classifiers on one kind of features did, over D splits; N' images were tested at least once."""
 
-    accuracies: NDArray[np.float64]  # (D,) % of each split's test images
-    outcomes: NDArray[np.float64]  # (N',) in %, one a tested image; their mean is the mean accuracy: for the bootstrap
+    accuracies: NDArray[np.float64]  # (D,) of each split's test images, fractions
+    outcomes: NDArray[np.float64]  # (N',) one per tested image; their mean is the mean accuracy: for the bootstrap
     classifiers: list[LinearClassifier]  # D
+
+    def describe_choices(self) -> str:
+        """The values of C that were chosen, and in how many splits: "0.01 (3), 0.1 (2)"."""
+        values, counts = np.unique([classifier.c for classifier in self.classifiers], return_counts=True)
+        return ", ".join(f"{c:g} ({n})" for c, n in zip(values, counts, strict=True))
+
+
+def classify_target(features: NDArray, target: Target, seed: int = 0) -> Transfer:
+    """SVMs over the splits of a target; for SUN Attribute the average precision of each attribute as outcomes."""
+    if target.splits:
+        return classify_splits(features, target.images.labels, target.splits, seed)
+    precision = attribute_precision(features, target.images.extras["attributes"], seed=seed)
+    return Transfer(np.zeros(0), precision, [])
+
+
+def read_pixels(images: Dataset, size: int = 16) -> NDArray[np.float32]:
+    """The images themselves, squashed to size x size, as features (N, 3 * size * size)."""
+    return load_squashed(images, size).reshape(len(images), -1).astype(np.float32)
+
+
+def sweep_c(net: GAPNet, preset: Preset, target: Target, chosen: float, seed: int = 0) -> list[dict[str, Any]]:
+    """Accuracy and class-known localization (in %) of a target's first split for each candidate of C: to look at."""
+    features = extract_features(net, target.images, preset)
+    train, test = target.splits[0]
+    part, rows = target.part(test=True), []
+    for c in CANDIDATES:
+        svm = fit_linear(features[train], target.images.labels[train], seed, [c])
+        seen = localize(with_classifier(net, svm), part, preset, top=1)
+        accuracy = (svm.predict(features[test]) == part.labels).mean()
+        found = correct_boxes(seen.known(), part.boxes).mean()
+        row = {"dataset": target.label, "C": f"{c:g}", "accuracy, %": 100 * accuracy}
+        rows.append(row | {"class-known localization, %": 100 * found, "": "chosen" if c == chosen else ""})
+    return rows
 
 
 def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split], seed: int = 0) -> Transfer:
@@ -102,17 +167,17 @@ def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split],
         if len(both := np.intersect1d(train, test)):
             raise ValueError(f"image {both[0]} is in both parts of a split, and {len(both) - 1} more")
         correct = classifier.predict(features[test]) == labels[test]
-        accuracies.append(100 * correct.mean())
+        accuracies.append(correct.mean())
         tested[test] += 1 / len(test)
         right[test] += correct / len(test)
     mean, used = np.mean(accuracies), tested > 0
     # An image that several draws test counts as often: the residuals of a ratio, around its value.
-    outcomes = mean + (100 * right - mean * tested)[used] / tested[used].mean()
+    outcomes = mean + (right - mean * tested)[used] / tested[used].mean()
     return Transfer(np.array(accuracies), outcomes, classifiers)
 
 
 def attribute_precision(features: NDArray, votes: NDArray, per_class: int = 150, seed: int = 0) -> NDArray[np.float64]:
-    """Average precision of each attribute (SUN Attribute), one classifier an attribute: (A,) fractions.
+    """Average precision of each attribute (SUN Attribute), one classifier per attribute: (A,) fractions.
 
     features (N, K), votes (N, A), shares in 0..1: from 2/3 on positive, 0 negative, in between not used. `per_class` of
     each train (half of the rarer kind, if that is less); of the others as many of each kind as there are of both test,
@@ -131,5 +196,5 @@ def attribute_precision(features: NDArray, votes: NDArray, per_class: int = 150,
             raise ValueError(f"attribute {a} has {len(yes)} positive and {len(no)} negative images; too few to split")
         train, test = np.concatenate([no[:n], yes[:n]]), np.concatenate([no[n:both], yes[n:both]])
         scores = fit_linear(features[train], np.repeat([0, 1], n), seed).decision(features[test])[:, 1]
-        precision.append(average_precision_score(share[test] > 0.6, scores))
+        precision.append(average_precision(share[test] > 0.6, scores))
     return np.array(precision)

@@ -2,6 +2,7 @@
 
 import copy
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import rankdata
 
 from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
+from camlib.metrics import holds_point
 from camlib.models import GAPNet
 from camlib.transforms import Preset, crop_windows
 
@@ -118,3 +120,57 @@ def unit_auc(responses: np.ndarray, labels: np.ndarray, units: np.ndarray) -> tu
         excess = ranks[own][:, units[c]].sum(0) - inside * (inside + 1) / 2
         areas.append((excess / (inside * outside)).mean())
     return present, np.array(areas)
+
+
+def measure_units(peaks: UnitPeaks, labels: np.ndarray, units: np.ndarray) -> dict[str, np.ndarray]:
+    """What the units (C, count) tell of their classes, one value per class that occurs (c,), fractions.
+
+    "area under the ROC curve": see `unit_auc`. "strongest patch is of the class": share of the class's units whose
+    strongest response is in an image of the class.
+    """
+    return _average_measures(peaks, [labels], units)
+
+
+def shuffle_units(
+    peaks: UnitPeaks, labels: np.ndarray, units: np.ndarray, shuffles: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """`measure_units` with shuffled labels, the mean over shuffles: what units of no class in particular give."""
+    orders = [np.random.default_rng([seed, s]).permutation(len(labels)) for s in range(shuffles)]
+    return _average_measures(peaks, [labels[order] for order in orders], units)
+
+
+def _average_measures(peaks: UnitPeaks, labellings: Sequence[np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
+    present = np.unique(labellings[0])
+    first = peaks.responses[:, units[present]].argmax(0)  # (c, count): the image of each unit's strongest patch
+    areas = np.mean([unit_auc(peaks.responses, labels, units)[1] for labels in labellings], 0)
+    own = np.mean([labels[first] == present[:, None] for labels in labellings], 0)
+    return {"area under the ROC curve": areas, "strongest patch is of the class": own.mean(1)}
+
+
+def patches_on_object(
+    peaks: UnitPeaks, images: Dataset, field: ReceptiveField, preset: Preset, units: np.ndarray, n: int
+) -> np.ndarray:
+    """Share of the units' n strongest patches whose middle lies in a true box, per class that occurs: (c,)."""
+    present = np.unique(images.labels)
+    where, corners = top_patches(peaks, units[present].ravel(), n, field, images.sizes, preset)
+    middles = ((corners[..., :2] + corners[..., 2:]) / 2).reshape(-1, 2)
+    inside = [holds_point(images.boxes[i], xy) for i, xy in zip(where.ravel(), middles, strict=True)]
+    return np.reshape(inside, (len(present), -1)).mean(1)
+
+
+def cut_patches(images: Dataset, where: np.ndarray, corners: np.ndarray) -> list[np.ndarray]:
+    """The pixels of patches: images (U, n), boxes (U, n, 4) -> U * n pictures (h, w, 3) uint8."""
+    boxes = corners.round().astype(int).reshape(-1, 4)
+    pictures = (np.asarray(images[i]) for i in where.ravel())
+    return [picture[y0:y1, x0:x1] for picture, (x0, y0, x1, y1) in zip(pictures, boxes, strict=True)]
+
+
+def title_patches(
+    class_names: Sequence[str], classes: np.ndarray, units: np.ndarray, weight: np.ndarray, patches: int
+) -> list[str]:
+    """Titles of a gallery, `patches` pictures per unit: over the first the class, over the second unit and weight."""
+    titles = [""] * (units.size * patches)
+    titles[::patches] = [class_names[c].partition(",")[0] for c, row in zip(classes, units, strict=True) for _ in row]
+    named = [(c, u) for c, row in zip(classes, units, strict=True) for u in row]
+    titles[1::patches] = [f"unit {u} ({weight[c, u]:+.2f})" for c, u in named]
+    return titles

@@ -9,18 +9,14 @@ import nbformat
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from camlib.report.results import format_measured, read_results
+from camlib.report.plan import read_planned
+from camlib.report.results import read_results
+from camlib.report.tables import format_value
 from camlib.store import write_aside
 
 
 def _pages(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(".params.yml") for path in folder.glob("*.params.yml"))
-
-
-def _profile_of(executed: Path) -> str:
-    """The profile whose settings a notebook ran with (first line of its parameters file)."""
-    first = executed.with_suffix(".params.yml").read_text(encoding="utf-8").splitlines()[0]
-    return first.removeprefix("# profile: ")
 
 
 def _write_page(template: str, path: Path, **context: Any) -> None:
@@ -40,7 +36,8 @@ def render_notebook(executed: Path) -> None:
 
     highlight = HtmlFormatter(style="default").get_style_defs(".highlight")
     context = {"body": body, "pages": _pages(executed.parent), "here": executed.stem, "highlight": highlight}
-    _write_page("page.html.j2", executed.with_suffix(".html"), profile=_profile_of(executed), **context)
+    profile = read_planned(executed.with_suffix(".params.yml")).profile
+    _write_page("page.html.j2", executed.with_suffix(".html"), profile=profile, **context)
 
 
 def write_index(folder: Path) -> None:
@@ -48,12 +45,16 @@ def write_index(folder: Path) -> None:
     entries = []
     for record in read_results(folder):
         picture = folder / f"{record['notebook']}.png"
+        planned = read_planned(folder / f"{record['notebook']}.params.yml")
         entries.append(
             record
             | {
-                "profile": _profile_of(folder / f"{record['notebook']}.ipynb"),
+                "profile": planned.profile,
+                "not_run": planned.not_run,
                 "picture": base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
-                "rows": [value | {"text": format_measured(value)} for value in record["values"]],
+                "rows": [value | {"text": format_value(value)} for value in record["values"]],
+                "synthetic": all(data["synthetic"] for data in record["datasets"]),
+                "data": ", ".join(data["name"] for data in record["datasets"]),
             }
         )
     _write_page(

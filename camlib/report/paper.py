@@ -5,6 +5,10 @@ Numbers marked † are recalled: no copy of the paper's own text or table was at
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DAGGER = "†"
 
@@ -138,3 +142,23 @@ def lookup(table_name: str, row: str, column: str) -> Number:
 def format_number(number: Number) -> str:
     """The number as printed: "56.40", and "41.0†" where it is recalled; the unit is left to the column's heading."""
     return f"{number.value:,.{number.decimals}f}" + (DAGGER if number.recalled else "")
+
+
+def count_numbers() -> "pd.DataFrame":
+    """How many numbers of each table are held, and how many of them are recalled."""
+    import pandas as pd
+
+    held = pd.DataFrame([(n.table, n.recalled) for n in NUMBERS.values()], columns=["table", "recalled †"])
+    return held.groupby("table")["recalled †"].agg(numbers="size", recalled="sum")
+
+
+def show_tables(*names: str) -> "pd.DataFrame":
+    """Tables of the paper as one: a row per network or method, a column per table and column."""
+    import pandas as pd
+
+    numbers = [number for name in names for number in table(name)]
+    cells: dict[str, dict[str, str]] = {}
+    for n in numbers:
+        cells.setdefault(n.row, {})[f"{n.table}, {n.column}"] = format_number(n)
+    columns = list(dict.fromkeys(f"{n.table}, {n.column}" for n in numbers))
+    return pd.DataFrame.from_dict(cells, orient="index", columns=columns).fillna("")

@@ -1,4 +1,8 @@
-"""Which notebooks run with which settings: profiles, parameters checked by name, data that is missing."""
+"""Which notebooks run with which settings: profiles, the data and weights they need, what is missing.
+
+One structural rule tells what settings need, however they are nested: the values of `dataset`, `datasets`, `targets`
+and `trained_on` name datasets, and a mapping with `model` and `weights` is a network.
+"""
 
 import ast
 import json
@@ -7,20 +11,26 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import typer
 import yaml
 
 from camlib import datasets, store
-from camlib.datasets.weights import find_released
-from camlib.store import data_root, write_aside
+from camlib.datasets.weights import find_bundled, find_released
+from camlib.store import data_root, digest, digest_package, file_sha256, write_aside
 
-RICHEST_FIRST = ("full", "released", "tiny", "samples", "mini")
-# Notebook parameters that name data; a profile can run a notebook only if all it names is there.
-DATA_PARAMETERS = ("dataset", "datasets", "trained_on", "targets")
-SOME = ("targets", "rows")  # of these `auto` takes what is there, and needs one of each
-NO_FILE = ("", "random", "train", "finetune", "torchvision")  # values of `weights` that name no file
+DATA_KEYS = ("dataset", "datasets", "targets", "trained_on")
+# A change in these cannot change what a notebook computes.
+NOT_COMPUTING = ("cli.py", "__main__.py", "report/plan.py", "report/pages.py", "report/evidence.py")
+SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
+
+
+class Planned(NamedTuple):
+    """How one notebook runs."""
+
+    profile: str
+    parameters: dict[str, Any]  # what takes the place of the notebook's defaults
+    not_run: list[str]  # what `auto` left out, with the reason
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
@@ -51,122 +61,238 @@ def has_gpu() -> bool:
     return tool is not None and b"GPU " in subprocess.run([tool, "-L"], capture_output=True, check=False).stdout
 
 
+def find_notebooks() -> dict[str, Path]:
+    """Name -> path of the project's notebooks, in their order."""
+    return {path.stem: path for path in sorted((store.PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))}
+
+
+def read_profiles() -> dict[str, dict[str, str]]:
+    """The profiles of params/profiles.yml, richest first: name -> {for, time, auto, without_gpu}."""
+    return _read_yaml(store.PROJECT_ROOT / "params" / "profiles.yml")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
 def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     """Settings of a profile -> {notebook: overrides}, from `params/<profile>.yml`; mini is every notebook's defaults.
 
-    On a machine without a GPU `params/<profile>-cpu.yml`, where there is one, takes the place of single settings.
+    On a machine without a GPU the file that `without_gpu` names takes the place of single settings.
+    Notebooks that have no parameter but `report_dir` belong to every profile.
     Raises ValueError for an unknown profile, notebook or parameter.
     """
-    notebooks = {p.stem: p for p in sorted((store.PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))}
+    profiles, notebooks = read_profiles(), find_notebooks()
+    if profile not in profiles:
+        raise ValueError(f"unknown profile {profile!r}; expected one of auto, {', '.join(profiles)}")
     if profile == "mini":
         return {name: {} for name in notebooks}
     settings: dict[str, dict[str, Any]] = {}
-    files = [store.PROJECT_ROOT / "params" / f"{profile}.yml"]
-    if not files[0].exists():
-        known = sorted(p.stem for p in files[0].parent.glob("*.yml") if not p.stem.endswith("-cpu"))
-        raise ValueError(f"unknown profile {profile!r}; expected one of auto, mini, {', '.join(known)}")
-    reduced = files[0].with_stem(f"{profile}-cpu")
-    if reduced.exists() and not has_gpu():
-        files.append(reduced)
-        typer.echo(f"no GPU found: {profile} runs with the reduced settings of params/{reduced.name}")
-    for file in files:
-        for name, overrides in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
+    reduced = profiles[profile].get("without_gpu")
+    for file in [f"{profile}.yml", *([f"{reduced}.yml"] if reduced and not has_gpu() else [])]:
+        for name, overrides in _read_yaml(store.PROJECT_ROOT / "params" / file).items():
             if name not in notebooks:
-                raise ValueError(
-                    f"params/{file.name}: no notebook is called {name!r}; there are {', '.join(notebooks)}"
-                )
-            check_parameters(overrides or {}, notebooks[name], f"params/{file.name}")
+                raise ValueError(f"params/{file}: no notebook is called {name!r}; there are {', '.join(notebooks)}")
+            check_parameters(overrides or {}, notebooks[name], f"params/{file}")
             settings[name] = settings.get(name, {}) | (overrides or {})
-    return settings
+    return settings | {name: {} for name, path in notebooks.items() if set(read_parameters(path)) == {"report_dir"}}
 
 
-def _missing_weights(model: str, weights: str) -> list[str]:
-    """What is missing of the file that a network is loaded from."""
-    if weights in NO_FILE:
-        return []
-    if weights != "released":
-        there = (data_root() / weights).is_file()
-        return [] if there else [f"weights: missing: {weights}\n  goes into: {data_root()}"]
+# ------------------------------------------------------------------------------------------------ what settings need
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value is a network: a mapping with `model` and `weights`."""
+    return isinstance(value, dict) and {"model", "weights"} <= set(value)
+
+
+def _walk(settings: Any) -> Iterator[tuple[str, Any]]:
+    """("network", mapping) and ("dataset" or "trained_on", name) of everything that the settings name."""
+    if is_network(settings):
+        yield "network", settings
+    for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
+        if key in DATA_KEYS:
+            kind = "trained_on" if key == "trained_on" else "dataset"
+            names = [value] if isinstance(value, str) else value
+            yield from ((kind, name) for name in names if isinstance(name, str))
+        if isinstance(value, dict | list):
+            yield from _walk(value)
+
+
+def list_missing(settings: Any, whole: Any = None, *, downloads: bool = True) -> list[str]:
+    """What a notebook's settings need and the machine lacks, each with place and how to get it.
+
+    whole: the settings that `settings` is a part of; they say what its networks are trained on.
+    downloads: whether weights that torchvision or timm would download count as there.
+    """
+    found = list(_walk(settings))
+    networks = [value for kind, value in found if kind == "network"]
+    trains = any(network["weights"] in ("train", "finetune") for network in networks)
+    trained_on = [name for kind, name in _walk(whole or settings) if kind == "trained_on" and trains]
+    names = dict.fromkeys([name for kind, name in found if kind == "dataset"] + trained_on)
+    missing = [
+        datasets.describe_missing(name, train=name in trained_on)
+        for name in names
+        if not datasets.is_available(name, train=name in trained_on)
+    ]
+    weights = [_missing_weights(network["model"], network["weights"], downloads) for network in networks]
+    return list(dict.fromkeys([*missing, *(text for text in weights if text)]))
+
+
+def _missing_weights(model: str, weights: str, downloads: bool) -> str:
+    """What is missing of the weights of a network, or ""."""
+    if model == "efficientnet_lite0_gap" and weights == "finetune":
+        weights = "bundled"
+    if weights in ("random", "train"):
+        return ""
+    if weights in ("torchvision", "timm", "finetune"):
+        return "" if downloads or _is_downloaded(model) else f"{weights} weights of {model} are not downloaded"
     try:
-        find_released(model, data_root())
+        if weights == "released":
+            find_released(model, data_root())
+        elif weights == "bundled":
+            find_bundled("efficientnet_lite0" if model == "efficientnet_lite0_gap" else model)
+        elif not (data_root() / Path(weights).expanduser()).is_file():
+            return f"weights: missing: {weights}\n  goes into: {data_root()}"
     except FileNotFoundError as error:
-        return [str(error)]
-    return []
-
-
-def missing_data(overrides: dict[str, Any]) -> Iterator[str]:
-    """What a profile's settings of one notebook need and the machine lacks, each with place and how to get it.
-
-    Datasets first: whoever stops at the first that is missing need not wait for torch.
-    """
-    single = [["", overrides.get("model", ""), "", overrides.get("weights", "train"), ""]]
-    networks = overrides.get("networks") or overrides.get("rows") or single
-    trains = any(network[3] in ("train", "finetune") for network in networks)
-    named = [overrides[key] for key in DATA_PARAMETERS if key in overrides and (trains or key != "trained_on")]
-    names = [name for value in named for name in ([value] if isinstance(value, str) else value)]
-    yield from (datasets.describe_missing(n, train=trains) for n in names if not datasets.is_available(n, train=trains))
-    yield from (text for _, model, _, weights, *_ in networks for text in _missing_weights(model, weights))
-
-
-def keep_what_is_there(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Settings with only those of `targets` and `rows` (of features) whose data are there, for `auto`.
-
-    torchvision's weights count as there once torch has downloaded them.
-    """
-    kept = dict(overrides)
-    if "targets" in kept:
-        kept["targets"] = [name for name in kept["targets"] if datasets.is_available(name)]
-    if "rows" in kept:
-        source = kept.get("trained_on")
-        trainable = source is None or datasets.is_available(source, train=True)
-        kept["rows"] = [
-            row
-            for row in kept["rows"]
-            if (trainable if row[3] in ("train", "finetune") else not _missing_weights(row[1], row[3]))
-            and (row[3] != "torchvision" or _is_downloaded(row[1]))
-        ]
-    return kept
+        return str(error)
+    return ""
 
 
 def _is_downloaded(model: str) -> bool:
     """Whether torchvision's weights lie in torch's own cache (found by name, without importing torch)."""
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
     folder = Path(home).expanduser() / "hub" / "checkpoints"
-    return any(folder.glob(f"{model.removesuffix('_fc7')}-*.pth"))
+    name = model.removesuffix("_fc7").removesuffix("_gap").removesuffix("_cut")
+    return any(folder.glob(f"{name}-*.pth"))
 
 
-def write_plan(profile: str) -> None:
-    """Decide what runs with which settings: writes reports/<profile>/<notebook>.params.yml where it changed."""
-    folder = store.PROJECT_ROOT / "reports" / profile
-    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
-    if profile == "auto":
-        there = {path.stem for path in (store.PROJECT_ROOT / "params").glob("*.yml")} | {"mini"}
-        for candidate in (profile for profile in RICHEST_FIRST if profile in there):
-            for name, overrides in read_profile(candidate).items():
-                if not overrides and candidate != "mini":
-                    continue  # the summary: nothing is overridden, so that is no richer profile
-                kept = keep_what_is_there(overrides)
-                if name not in chosen and all(kept.get(key, True) for key in SOME) and not any(missing_data(kept)):
-                    chosen[name] = (candidate, kept)
-    else:
-        chosen = {name: (profile, overrides) for name, overrides in read_profile(profile).items()}
-        missing = {text for _, overrides in chosen.values() for text in missing_data(overrides)}
-        if missing:
+def keep_available(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]] | None:
+    """For `auto`: the settings without the items of lists that lack data or weights -> (settings, what was left out).
+
+    None if something else is missing, if nothing is left of a list, or if another setting names what was left out.
+    """
+    kept: dict[str, Any] = {}
+    left_out: list[str] = []
+    for key, value in settings.items():
+        kept[key] = value
+        if isinstance(value, list) and (key in DATA_KEYS or any(isinstance(item, dict) for item in value)):
+            lacks = {i: list_missing({key: [item]}, settings, downloads=False) for i, item in enumerate(value)}
+            kept[key] = [item for i, item in enumerate(value) if not lacks[i]]
+            dropped = {_label(value[i]): texts[0].splitlines()[0] for i, texts in lacks.items() if texts}
+            left_out += [f"{label}: {text}" for label, text in dropped.items()]
+            if dropped and (
+                not kept[key] or any(isinstance(other, str) and other in dropped for other in settings.values())
+            ):
+                return None
+    return None if list_missing(kept, downloads=False) else (kept, left_out)
+
+
+def _label(item: Any) -> str:
+    return str(item.get("label") or item.get("dataset")) if isinstance(item, dict) else str(item)
+
+
+# ------------------------------------------------------------------------------------------------ the plan
+
+
+def choose_settings(profile: str, check_data: bool = True) -> dict[str, Planned]:
+    """Notebook -> how it runs. "auto" gives each notebook the richest profile whose data and weights are there.
+
+    check_data: whether data that a profile asked for by name lacks are an error.
+    Raises FileNotFoundError, with all that is missing, if a profile asked for by name lacks something.
+    """
+    if profile != "auto":
+        chosen = {name: Planned(profile, overrides, []) for name, overrides in read_profile(profile).items()}
+        settings = _whole_settings({name: planned.parameters for name, planned in chosen.items()})
+        missing = {text for one in settings.values() for text in list_missing(one)}
+        if missing and check_data:
             raise FileNotFoundError(
                 f"profile {profile} needs data that is not there:\n\n" + "\n\n".join(sorted(missing))
             )
+        return chosen
+    chosen = {}
+    for candidate, about in read_profiles().items():
+        auto = about.get("auto", "always")
+        if auto == "never" or (auto == "gpu" and not has_gpu()):
+            continue
+        for name, overrides in read_profile(candidate).items():
+            if name in chosen or not overrides:
+                continue  # nothing is overridden: that is no richer profile
+            kept = keep_available(_whole_settings({name: overrides})[name])
+            if kept:
+                chosen[name] = Planned(candidate, {key: kept[0][key] for key in overrides}, kept[1])
+    return {name: Planned("mini", {}, []) for name in find_notebooks()} | chosen
+
+
+def _whole_settings(overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each notebook's defaults with its overrides."""
+    notebooks = find_notebooks()
+    return {name: read_parameters(notebooks[name]) | changed for name, changed in overrides.items()}
+
+
+def format_plans(profile: str, chosen: dict[str, Planned]) -> dict[str, str]:
+    """Notebook -> text of its params.yml: the profile, the parameters, what was left out, and `made_by`.
+
+    made_by: digests of all else that the outcome depends on, so that make runs a notebook again exactly when one of
+    these changed.
+    """
+    notebooks, code, lock = find_notebooks(), digest_package(without=NOT_COMPUTING), _digest_lock()
+    return {
+        name: yaml.safe_dump(
+            {
+                "profile": source,
+                "parameters": overrides | {"report_dir": f"../reports/{profile}"},
+                "not_run": not_run,
+                "made_by": {"code": code, "lock": lock, "notebook": _digest_notebook(notebooks[name])},
+            },
+            allow_unicode=True,
+        )
+        for name, (source, overrides, not_run) in chosen.items()
+    }
+
+
+def write_plan(profile: str) -> list[str]:
+    """Decide what runs with which settings: writes reports/<profile>/<notebook>.params.yml where it changed.
+
+    Returns the plan as lines for people.
+    """
+    folder, chosen = store.PROJECT_ROOT / "reports" / profile, choose_settings(profile)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (source, overrides) in sorted(chosen.items()):
-        used = ", ".join([*overrides.get("targets", []), *(row[0] for row in overrides.get("rows", []))])
-        typer.echo(f"{name}: profile {source}" + (f" ({used})" if used else ""))
-        text = f"# profile: {source}\n" + yaml.safe_dump(overrides | {"report_dir": f"../reports/{profile}"})
+    for name, text in format_plans(profile, chosen).items():
         path = folder / f"{name}.params.yml"
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             with write_aside(path) as aside:
-                aside.write_text(text)
+                aside.write_text(text, encoding="utf-8")
     for path in folder.glob("*.params.yml"):
         name = path.name.removesuffix(".params.yml")
         if name not in chosen:  # no longer part of this report: nothing of it may stay in the index
-            for suffix in ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png"):
+            for suffix in SUFFIXES:
                 (folder / f"{name}.{suffix}").unlink(missing_ok=True)
             (folder / "index.html").unlink(missing_ok=True)
+    lines = []
+    for source, about in read_profiles().items():
+        names = sorted(name for name, planned in chosen.items() if planned.profile == source)
+        if names:
+            lines += [f"{source} ({about['for']}; {about['time']}):", f"  {', '.join(names)}"]
+            lines += [f"  {name}, not run: {text}" for name in names for text in chosen[name].not_run]
+    return lines
+
+
+def read_planned(path: Path) -> Planned:
+    """A file that `write_plan` wrote. Raises ValueError, naming the file, if it is something else."""
+    try:
+        planned = _read_yaml(path)
+        return Planned(planned["profile"], planned["parameters"], planned["not_run"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a plan of one notebook ({error!r})") from error
+
+
+def _digest_notebook(path: Path) -> str:
+    """Of what a notebook says and does, not of its outputs."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return digest([[c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])] for c in cells])
+
+
+def _digest_lock() -> str:
+    lock = store.PROJECT_ROOT / "requirements.lock"
+    return file_sha256(lock)[:16] if lock.exists() else ""

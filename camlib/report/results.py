@@ -1,138 +1,266 @@
-"""What a run measured: one JSON per experiment, with where it came from; submission files."""
+"""What a run measured: one JSON per experiment, with everything that is needed to read it."""
 
 import json
-import os
-import platform
-import subprocess
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from camlib.datasets import Dataset
+from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
-from camlib.report.paper import Number, format_number, lookup, table as table_numbers
-from camlib.stats import bootstrap_interval
-from camlib.store import PROJECT_ROOT, write_aside
+from camlib.report.paper import NUMBERS, Number, format_number, lookup
+from camlib.report.provenance import describe_dataset, describe_machine
+from camlib.report.tables import as_plot_row, fold_table, pivot_values
+from camlib.stats import Comparison, SeedComparison, bootstrap_interval, compare, compare_seeds
+from camlib.store import write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PACKAGES = ("camlib", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "accelerate")
+    from camlib.train import Network
+
+SCHEMA = 2  # of the JSON; 1 had no such field, and the settings and `synthetic` per notebook
+LITERALS = (str, int, float, bool, type(None), list, dict)
+Place = tuple[str, str, str]  # table, row, column of the paper
 
 
-def measured(
-    name: str,
-    value: float,
-    *,
-    unit: str = "%",
-    n: int,
-    interval: tuple[float, float] | None = None,
-    paper: Number | None = None,
-    model: str = "",
-) -> dict[str, Any]:
-    """One measured value as the results file keeps it.
+def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook's parameters: the literals that were assigned so far, by name.
 
-    value and interval (95 %) in `unit`; n: how many images (or draws) stand behind it; paper: the published number.
+    namespace: the notebook's `globals()`, called before anything else is assigned.
     """
-    if n < 1:
-        raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
+    jupyter = ("In", "Out")
     return {
-        "name": name,
-        "model": model,
-        "value": float(value),
-        "unit": unit,
-        "n": int(n),
-        "interval": None if interval is None else [float(interval[0]), float(interval[1])],
-        "paper": None if paper is None else _as_cited(paper),
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, LITERALS) and not name.startswith("_") and name not in jupyter
     }
+
+
+class Experiment:
+    """What one notebook measured: values with their intervals, comparisons, and where they come from.
+
+        exp = Experiment("02_gap_vs_gmp", parameters(globals()), report_dir)
+        exp.uses(images)
+        exp.add("top-1 localization error", wrong, model="GAP", paper=("Table 2", "GoogLeNet-GAP", "top-1"))
+        exp.compare("GAP", right, "centre box", right_centre)
+        exp.table()
+        exp.write(title=..., claim=..., figure=figure)
+
+    settings: all parameters, `seed` among them. values, comparisons: as the JSON keeps them.
+    """
+
+    def __init__(self, notebook: str, settings: dict[str, Any], report_dir: str | Path) -> None:
+        self.notebook, self.settings, self.report_dir = notebook, settings, Path(report_dir)
+        self.values: list[dict[str, Any]] = []
+        self.comparisons: list[dict[str, Any]] = []
+        self.datasets: list[Dataset] = []
+        self.networks: dict[str, str] = {}
+        self._started = time.time()
+        self._seed = int(settings.get("seed", 0))
+
+    def uses(self, *data: Dataset) -> None:
+        """Note the datasets; the values that follow are about the last of them."""
+        noted = {d.fingerprint for d in self.datasets}
+        self.datasets += [d for d in data if d.fingerprint not in noted]
+        self._current = data[-1]
+
+    def uses_networks(self, networks: Mapping[str, "Network"]) -> None:
+        """Note where the weights of each network come from."""
+        self.networks |= {label: network.source for label, network in networks.items()}
+
+    def add(
+        self,
+        name: str,
+        outcomes: ArrayLike,
+        *,
+        model: str = "",
+        paper: Place | None = None,
+        unit: str = "%",
+    ) -> dict[str, Any]:
+        """Add the mean of outcomes (N,), one per image, with its bootstrap interval over images.
+
+        outcomes: right or wrong, or fractions, where the unit is %; else numbers in the unit.
+        """
+        scale = 100 if unit == "%" else 1
+        mean, low, high = (scale * v for v in bootstrap_interval(outcomes, seed=self._seed))
+        return self.add_number(
+            name, mean, n=len(np.asarray(outcomes)), interval=(low, high), model=model, paper=paper, unit=unit
+        )
+
+    def add_number(
+        self,
+        name: str,
+        value: float,
+        *,
+        n: int,
+        interval: tuple[float, float] | None = None,
+        kind: str = "bootstrap over images",
+        model: str = "",
+        paper: Place | None = None,
+        unit: str = "%",
+    ) -> dict[str, Any]:
+        """Add a value as it is. n: how many images (or draws) stand behind it; kind: of the interval."""
+        if n < 1:
+            raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
+        data = self._current
+        self.values.append(
+            {
+                "name": name,
+                "model": model,
+                "value": float(value),
+                "unit": unit,
+                "n": int(n),
+                "interval": None if interval is None else [float(interval[0]), float(interval[1])],
+                "interval_kind": None if interval is None else kind,
+                "paper": None if paper is None else _as_cited(lookup(*paper)),
+                "dataset": data.name,
+                "synthetic": data.synthetic,
+            }
+        )
+        return self.values[-1]
+
+    def add_errors(
+        self,
+        model: str,
+        classes: np.ndarray,
+        boxes: np.ndarray,
+        data: Dataset,
+        paper_row: str = "",
+        kinds: Sequence[str] = ("classification error", "localization error"),
+    ) -> None:
+        """Add top-1 and top-5 classification and localization error (or one of the kinds), beside Tables 1 and 2.
+
+        classes (N, k), boxes (N, k, 4), best first. paper_row: the network of the tables to stand beside, or "".
+        With fewer than five guesses per image the last k takes the place of 5, and is named so.
+        """
+        errors = localization_errors(classes, boxes, data.labels, data.boxes, excluded=data.excluded)
+        tables = {
+            "classification error": ("Table 1", errors.cls_wrong),
+            "localization error": ("Table 2", errors.loc_wrong),
+        }
+        for kind in kinds:
+            table, wrong = tables[kind]
+            for k in (1, min(5, classes.shape[1])):
+                place = (table, paper_row, f"top-{k}")
+                self.add(f"top-{k} {kind}", wrong[:, k - 1], model=model, paper=self.known(place))
+
+    def compare(
+        self,
+        first: str,
+        outcomes: ArrayLike,
+        second: str,
+        other: ArrayLike,
+        what: str = "",
+        words: tuple[str, str] = ("better", "worse"),
+    ) -> Comparison:
+        """Compare two methods on the same images, and keep what their paired interval allows to say."""
+        found = compare(outcomes, other, self._seed, words)
+        self.comparisons.append(
+            {
+                "what": what,
+                "first": first,
+                "second": second,
+                "verdict": found.verdict,
+                "difference": found.difference,
+                "unit": "points",
+                "interval": [found.low, found.high],
+                "n": len(np.asarray(outcomes)),
+                "dataset": self._current.name,
+                "synthetic": self._current.synthetic,
+                "sentence": f"{what + ', ' if what else ''}{first} against {second}: {found.describe()}",
+            }
+        )
+        return found
+
+    def compare_seeds(
+        self,
+        name: str,
+        outcomes: Mapping[str, ArrayLike],
+        *,
+        unit: str = "%",
+        paper: Mapping[str, Place] | None = None,
+    ) -> SeedComparison:
+        """Add two methods over paired seeds, outcomes {label: (S, N)} in the unit, and their difference."""
+        (first, a), (second, b) = outcomes.items()
+        found = compare_seeds(a, b, self._seed)
+        n = np.shape(a)[1]
+        for label, mean, interval in zip((first, second), found.means, found.intervals, strict=True):
+            self.add_number(name, mean, n=n, interval=interval, unit=unit, model=label, paper=(paper or {}).get(label))
+        self.add_number(
+            name, found.difference, n=n, interval=found.interval, unit="points", model=f"{first} - {second}"
+        )
+        return found
+
+    def known(self, place: Place) -> Place | None:
+        """The place, if the paper prints a number there."""
+        return place if place in NUMBERS else None
+
+    def choose(self, among: int | np.ndarray, count: int) -> np.ndarray:
+        """Up to `count` of the indices 0..among-1, or of an array, drawn without replacement from the seed."""
+        n = among if isinstance(among, int) else len(among)
+        return np.random.default_rng(self._seed).choice(among, min(count, n), replace=False)
+
+    def verdict(self, *whats: str, against: str = "") -> str:
+        """What the comparisons say, one sentence each: those of the named measures, against one method; else all."""
+        kept = [c for c in self.comparisons if not whats or c["what"] in whats]
+        chosen = [c["sentence"] for c in kept if against in ("", c["second"])]
+        return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in chosen)
+
+    def table(self, names: Sequence[str] = (), rows: str = "model", shown: int = 12) -> "pd.DataFrame | Any":
+        """The values as a table: a row per model (or per name), a column per name (or model), the paper beside.
+
+        names: of the values that it shows, by default all. More rows than `shown` are folded in a notebook.
+        """
+        chosen = [v for v in self.values if not names or v["name"] in names]
+        return fold_table(pivot_values(chosen, rows), shown)
+
+    def plot(self, names: Sequence[str] = (), xlabel: str = "%", title: str = "") -> "Figure":
+        """The values with their intervals, beside the paper's."""
+        from camlib.viz import plot_against_paper
+
+        chosen = [v for v in self.values if (not names or v["name"] in names) and v["unit"] == "%"]
+        return plot_against_paper([as_plot_row(v) for v in chosen], xlabel, title)
+
+    def write(
+        self, *, title: str, claim: str, headline: str, verdict: str = "", figure: "Figure | None" = None
+    ) -> None:
+        """Write `<report_dir>/<notebook>.json`, and `.png`, the experiment's one picture on the front page.
+
+        claim: the paper's, in one sentence. headline: what was measured of it, in one or two.
+        verdict: all of it; by default the sentences of all comparisons. A NaN among the values raises ValueError.
+        """
+        record = {
+            "schema": SCHEMA,
+            "notebook": self.notebook,
+            "title": title,
+            "claim": claim,
+            "headline": headline,
+            "verdict": verdict or self.verdict() or headline,
+            "values": self.values,
+            "comparisons": self.comparisons,
+            "datasets": [describe_dataset(data) for data in self.datasets],
+            "networks": self.networks,
+            "settings": self.settings,
+            "seed": self.settings.get("seed"),
+            **describe_machine(),
+            "wall_seconds": round(time.time() - self._started, 1),
+        }
+        text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+        if figure is not None:
+            with write_aside(self.report_dir / f"{self.notebook}.png") as aside:
+                figure.savefig(aside, dpi=110, bbox_inches="tight")
+        with write_aside(self.report_dir / f"{self.notebook}.json") as aside:
+            aside.write_text(text, encoding="utf-8")
 
 
 def _as_cited(number: Number) -> dict[str, Any]:
     where = {"table": number.table, "row": number.row, "column": number.column}
     return {"text": format_number(number), "value": number.value, **where}
-
-
-def cite(table: str, row: str, column: str) -> dict[str, Any]:
-    """A published number as a measured value's "paper" keeps it."""
-    return _as_cited(lookup(table, row, column))
-
-
-def format_measured(value: dict[str, Any], decimals: int = 1) -> str:
-    """ "41.3 [38.0, 44.7]": the value with its 95 % interval, if it has one."""
-    text = f"{value['value']:.{decimals}f}"
-    if value["interval"] is not None:
-        text += f" [{value['interval'][0]:.{decimals}f}, {value['interval'][1]:.{decimals}f}]"
-    return text
-
-
-def results_table(values: Sequence[dict[str, Any]], synthetic: bool) -> "pd.DataFrame":
-    """Paper beside measured, a row a value; the column of measured values says when the data are synthetic."""
-    import pandas as pd
-
-    column = "measured (synthetic data)" if synthetic else "measured"
-    rows = [
-        {
-            "what": v["name"],
-            "network": v["model"],
-            column: format_measured(v),
-            "unit": v["unit"],
-            "n": v["n"],
-            "paper": "" if v["paper"] is None else v["paper"]["text"],
-            "paper's row": "" if v["paper"] is None else f"{v['paper']['table']}, {v['paper']['row']}",
-        }
-        for v in values
-    ]
-    return pd.DataFrame(rows).set_index("what")
-
-
-def write_results(
-    report_dir: str | Path,
-    notebook: str,
-    *,
-    title: str,
-    claim: str,
-    verdict: str,
-    values: Sequence[dict[str, Any]],
-    dataset: dict[str, Any],
-    settings: dict[str, Any],
-    started: float,
-    figure: "Figure | None" = None,
-) -> Path:
-    """Write `<report_dir>/<notebook>.json` (and `.png`, the experiment's one picture on the front page).
-
-    dataset: what `describe_dataset` gives. settings: the notebook's parameters, `seed` among them.
-    started: time.time() when the notebook began. Returns the JSON's path. A NaN among the values raises ValueError.
-    """
-    import torch
-
-    folder = Path(report_dir)
-    record = {
-        "notebook": notebook,
-        "title": title,
-        "claim": claim,
-        "verdict": verdict,
-        "values": list(values),
-        "dataset": dataset,
-        "settings": settings,
-        "seed": settings.get("seed"),
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
-        "wall_seconds": round(time.time() - started, 1),
-    }
-    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    if figure is not None:
-        with write_aside(folder / f"{notebook}.png") as aside:
-            figure.savefig(aside, dpi=110, bbox_inches="tight")
-    with write_aside(folder / f"{notebook}.json") as aside:
-        aside.write_text(text, encoding="utf-8")
-    return folder / f"{notebook}.json"
 
 
 def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
@@ -141,68 +269,10 @@ def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
     for path in sorted(Path(report_dir).glob("[0-9]*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            record["notebook"], record["values"], record["dataset"]["synthetic"]
-        except (ValueError, KeyError, TypeError) as error:
+            if record.get("schema") != SCHEMA:
+                raise ValueError(f"its schema is {record.get('schema')}, expected {SCHEMA}: run the notebook again")
+            record["notebook"], record["headline"], record["values"], record["datasets"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a whole results file: {error!r}") from error
         records.append(record)
     return records
-
-
-def share_value(name: str, shares: ArrayLike, model: str = "", seed: int = 0) -> dict[str, Any]:
-    """Mean of fractions (N,), one an image, with its bootstrap interval, in %, as a results file keeps it."""
-    mean, low, high = (100 * v for v in bootstrap_interval(shares, seed=seed))
-    return measured(name, mean, n=len(np.asarray(shares)), interval=(low, high), model=model)
-
-
-def error_values(
-    label: str, classes: np.ndarray, boxes: np.ndarray, dataset: Dataset, *, paper_row: str | None = None, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Top-1 and top-5 classification and localization error in % with bootstrap intervals, beside Tables 1 and 2.
-
-    classes (N, k), boxes (N, k, 4), best first. paper_row: the published network to stand beside, e.g. "GoogLeNet-GAP".
-    With fewer than five guesses an image the last k takes the place of 5, and is named so.
-    """
-    errors = localization_errors(classes, boxes, dataset.labels, dataset.boxes, excluded=dataset.excluded)
-    values = []
-    for kind, table, wrong in (
-        ("classification error", "Table 1", errors.cls_wrong),
-        ("localization error", "Table 2", errors.loc_wrong),
-    ):
-        for k in (1, min(5, classes.shape[1])):
-            estimate, low, high = (100 * v for v in bootstrap_interval(wrong[:, k - 1], seed=seed))
-            published = [n for n in table_numbers(table) if (n.row, n.column) == (paper_row, f"top-{k}")]
-            values.append(
-                measured(
-                    f"top-{k} {kind}",
-                    estimate,
-                    n=len(wrong),
-                    interval=(low, high),
-                    paper=published[0] if published else None,
-                    model=label,
-                )
-            )
-    return values
-
-
-def describe_dataset(*parts: Any) -> dict[str, Any]:
-    """What a results file says of the camlib.datasets.Dataset, or of the several, that a run measured."""
-    return {
-        "name": ", ".join(dict.fromkeys(d.name for d in parts)),
-        "split": ", ".join(dict.fromkeys(d.split for d in parts)),
-        "n": sum(len(d) for d in parts),
-        "classes": sum(len(d.classes) for d in parts),
-        "source": "; ".join(dict.fromkeys(d.source for d in parts)),
-        "fingerprint": ", ".join(d.fingerprint for d in parts),
-        "synthetic": all(d.synthetic for d in parts),
-    }
-
-
-def _git_commit() -> str:
-    """Commit of the working tree, with "+changes" when files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(PROJECT_ROOT)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+changes" if changed.strip() else "")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from camlib import metrics
+from camlib import metrics, stats
 from camlib.datasets import load
 from camlib.evaluate import iterate_maps
 from camlib.experiments import controls
@@ -33,13 +33,17 @@ def test_runs_beside_maps_that_know_less():
     # first shuffle: class 0 (image 0), class 1 (images 1 and 2); then the second shuffle
     assert runs["outside"].control[0]["peak"].tolist() == [0, 0.5, 0, 1]
     assert runs["outside"].control[1]["peak"].tolist() == [1, 0.5, 0, 0]
-    values, verdicts = controls.compare_runs("outside", runs["outside"], ["peak"])
-    assert [(v["name"], v["model"], v["value"], v["n"]) for v in values[:2]] == [
-        ("peak outside", "SVM's map", 100, 3), ("peak outside", "another class's map", 0, 3),
+    pairs = controls.pair_runs(runs["outside"], "peak")
+    assert list(pairs) == [
+        ("SVM's map", "another class's map"), ("SVM's map", "uniform map"), ("SVM's map", "centre map"),
+        ("SVM's map", "shuffled labels"), ("shuffled labels", "uniform map"), ("shuffled labels", "centre map"),
+        ("shuffled labels' map", "another class's"),
     ]  # fmt: skip
-    assert verdicts["peak outside, SVM's map against uniform map"] == ("more", 50, 50, 50)
-    assert verdicts["peak outside, shuffled labels' map against another class's"][:2] == ("no difference seen", 0)
-    assert verdicts["peak outside, shuffled labels against centre map"].difference == 0
+    found = {("peak", *names): stats.compare(*pair) for names, pair in pairs.items()}
+    assert found["peak", "SVM's map", "uniform map"][1:] == (50, 50, 50)
+    assert found["peak", "shuffled labels' map", "another class's"].difference == 0
+    assert found["peak", "shuffled labels", "centre map"].difference == 0
+    assert controls.judge_control(found, "peak").startswith("peak, with shuffled labels under half")
 
 
 def test_maps_of_many_classifiers_come_from_one_pass(monkeypatch):
@@ -74,9 +78,9 @@ def test_shuffled_labels_find_nothing_and_true_ones_do():
     )
     maps = controls.iterate_runs(net, svms, held, Preset(64, 64), held.labels, (held.labels + 1) % 8)
     runs = controls.measure_runs(maps, {"object": held.extras["masks"]["object"]}, held.labels)
-    verdicts = controls.compare_runs("on the object", runs["object"], ["mass"])[1]
-    assert verdicts["mass on the object, shuffled labels' map against another class's"].verdict == "no difference seen"
-    assert verdicts["mass on the object, SVM's map against another class's map"].verdict == "more"
+    found = {names: stats.compare(*pair) for names, pair in controls.pair_runs(runs["object"], "mass").items()}
+    assert found["shuffled labels' map", "another class's"].verdict == "no difference seen"
+    assert found["SVM's map", "another class's map"].low > 0
 
 
 def test_refusals_name_the_image_or_the_argument():

@@ -9,70 +9,90 @@ from camlib import cli, datasets
 from camlib.report import plan
 
 
-def planned(project, profile):
-    return (project / "reports" / profile / "01_x.params.yml").read_text()
+def planned(project, profile="auto"):
+    return plan.read_planned(project / "reports" / profile / "01_x.params.yml")
 
 
-def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch, capsys):
+def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch):
     plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: mini")
+    assert planned(project).profile == "mini"
     monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name != "ilsvrc2012")
     plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: tiny")
-    assert yaml.safe_load(planned(project, "auto"))["dataset"] == "tiny-imagenet-200"
+    assert planned(project).profile == "tiny"
+    assert planned(project).parameters["data"] == {"dataset": "tiny-imagenet-200"}
     monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: True)
+    assert plan.write_plan("auto") == ["full (everything; days):", "  01_x"]
+    assert planned(project).profile == "full"
+    monkeypatch.setattr(plan, "has_gpu", lambda: False)
     plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: full")
-    assert "01_x: profile full" in capsys.readouterr().out
+    assert planned(project).profile == "tiny", "full is for machines with a GPU"
 
 
 def test_settings_that_change_nothing_are_no_richer_profile(project):
     (project / "params" / "full.yml").write_text("01_x: {}\n")
     plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: mini")
+    assert planned(project).profile == "mini"
 
 
-def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch, capsys):
-    make_notebook(
-        project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + '\ntargets = ["synthetic-transfer"]  # l'
+def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch):
+    targets = '\ntargets = [{"dataset": "synthetic-transfer"}]  # list of dict: t'
+    make_notebook(project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + targets)
+    names = [{"dataset": name} for name in ("sun397", "caltech101", "event8")]
+    (project / "params" / "full.yml").write_text(yaml.safe_dump({"01_x": {"targets": names}}))
+    plan.write_plan("auto")
+    assert planned(project).profile == "mini", "none is there"
+    monkeypatch.setattr(
+        datasets, "is_available", lambda name, root=None, train=False: name in ("caltech101", "synthetic-objects")
     )
-    (project / "params" / "full.yml").write_text("01_x: {targets: [sun397, caltech101, event8]}\n")
-    plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: mini"), "none is there"
-    monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name == "caltech101")
-    plan.write_plan("auto")
-    assert planned(project, "auto").startswith("# profile: full")
-    assert yaml.safe_load(planned(project, "auto"))["targets"] == ["caltech101"]
-    assert "01_x: profile full (caltech101)" in capsys.readouterr().out
+    lines = plan.write_plan("auto")
+    assert planned(project).profile == "full"
+    assert planned(project).parameters["targets"] == [{"dataset": "caltech101"}]
+    assert [text.partition(":")[0] for text in planned(project).not_run] == ["sun397", "event8"]
+    assert lines[:2] == ["full (everything; days):", "  01_x"]
+    assert lines[2].startswith("  01_x, not run: sun397: ")
     with pytest.raises(FileNotFoundError, match=r"sun397: (.|\n)*event8|event8: (.|\n)*sun397"):
         plan.write_plan("full")
 
 
-def test_auto_keeps_the_features_whose_weights_are_there(project, monkeypatch):
-    make_notebook(
-        project / "notebooks" / "01_x.ipynb",
-        parameters=PARAMETERS + '\ntargets = []  # l: t\nrows = []  # l: r\ntrained_on = ""  # s: t',
-    )
-    rows = [["fc7", "alexnet_fc7", "avg", "torchvision", ""], ["pool", "googlenet", "avg", "torchvision", ""]]
-    rows += [["own", "googlenet_gap", "avg", "finetune", ""], ["file", "nin", "avg", "nin.pt", ""]]
-    settings = {"01_x": {"targets": ["event8"], "rows": rows, "trained_on": "ilsvrc2012"}}
-    (project / "params" / "full.yml").write_text(yaml.safe_dump(settings))
+def test_auto_keeps_the_networks_whose_weights_are_there(project, monkeypatch):
+    more = '\ntargets = []  # l: t\nnetworks = []  # l: n\ntraining = {}  # d: t\nmapped = ""  # s: m'
+    make_notebook(project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + more)
+    networks = [
+        {"label": "fc7", "model": "alexnet_fc7", "weights": "torchvision"},
+        {"label": "pool", "model": "googlenet", "weights": "torchvision"},
+        {"label": "own", "model": "googlenet_gap", "weights": "finetune"},
+        {"label": "file", "model": "nin", "weights": "nin.pt"},
+    ]
+    settings = {"targets": [{"dataset": "event8"}], "networks": networks, "training": {"trained_on": "ilsvrc2012"}}
+    (project / "params" / "full.yml").write_text(yaml.safe_dump({"01_x": settings}))
     monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
-    there = {"event8"}
+    there = {"event8", "synthetic-objects"}
     monkeypatch.setattr(datasets, "is_available", lambda name, root=None, train=False: name in there)
 
     def labels():
         plan.write_plan("auto")
-        return [row[0] for row in yaml.safe_load(planned(project, "auto")).get("rows", [])]
+        return [network["label"] for network in planned(project).parameters.get("networks", [])]
 
     assert labels() == []
-    assert planned(project, "auto").startswith("# profile: mini")
+    assert planned(project).profile == "mini"
     for path in ("torch/hub/checkpoints/googlenet-1378be20.pth", "raw/nin.pt"):
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).touch()
     assert labels() == ["pool", "file"]
     there.add("ilsvrc2012")
     assert labels() == ["pool", "own", "file"]
+    (project / "params" / "full.yml").write_text(yaml.safe_dump({"01_x": settings | {"mapped": "fc7"}}))
+    assert labels() == []
+    assert planned(project).profile == "mini", "a setting names the network that lacks its weights"
+
+
+def test_what_settings_need_is_found_however_they_are_nested():
+    network = {"model": "nin", "weights": "nowhere.pt"}
+    settings = {"a": {"dataset": "svt"}, "b": [{"c": {"datasets": ["sun397", "svt"]}}], "d": {"e": [network]}}
+    missing = plan.list_missing(settings)
+    assert [text.partition(":")[0] for text in missing] == ["svt", "sun397", "weights"]
+    assert plan.list_missing({"trained_on": "svt"}) == [], "nothing is trained"
+    assert plan.list_missing({"trained_on": "svt", "n": network | {"weights": "train"}})[0].startswith("svt:")
 
 
 def test_a_profile_without_its_data_says_what_is_missing_where_it_goes_and_how_to_get_it(project):
@@ -93,19 +113,50 @@ def test_an_unchanged_plan_leaves_its_files_untouched(project):
     assert path.stat().st_mtime_ns == before
 
 
-def test_reduced_settings_take_over_where_there_is_no_gpu(project, monkeypatch, capsys):
+def test_reduced_settings_take_over_where_there_is_no_gpu(project, monkeypatch):
     (project / "params" / "tiny-cpu.yml").write_text("01_x: {seed: 5}\n")
-    assert plan.read_profile("tiny") == {"01_x": {"dataset": "tiny-imagenet-200"}}
+    whole = {"data": {"dataset": "tiny-imagenet-200"}}
+    assert plan.read_profile("tiny") == {"01_x": whole}
     monkeypatch.setattr(plan, "has_gpu", lambda: False)
-    assert plan.read_profile("tiny") == {"01_x": {"dataset": "tiny-imagenet-200", "seed": 5}}
-    assert "tiny-cpu.yml" in capsys.readouterr().out
+    assert plan.read_profile("tiny") == {"01_x": whole | {"seed": 5}}
+
+
+def test_a_changed_notebook_or_lock_changes_the_plan(project):
+    plan.write_plan("mini")
+    path = project / "reports" / "mini" / "01_x.params.yml"
+    texts = [path.read_text()]
+    make_notebook(project / "notebooks" / "01_x.ipynb", "print(seed + 1)")
+    plan.write_plan("mini")
+    texts.append(path.read_text())
+    (project / "requirements.lock").write_text("torch==99\n")
+    plan.write_plan("mini")
+    texts.append(path.read_text())
+    assert len(set(texts)) == 3
+
+
+def test_what_no_longer_belongs_to_a_report_leaves_it(project):
+    make_notebook(project / "notebooks" / "02_y.ipynb")
+    plan.write_plan("mini")
+    folder = project / "reports" / "mini"
+    (folder / "02_y.json").write_text("{}")
+    (project / "notebooks" / "02_y.ipynb").unlink()
+    plan.write_plan("mini")
+    assert [path.name for path in folder.iterdir()] == ["01_x.params.yml"]
+
+
+def test_a_file_that_is_no_plan_is_named(project):
+    path = project / "plan.yml"
+    for text in ("profile: mini\n", "a: [", "7\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"plan\.yml: not a plan of one notebook"):
+            plan.read_planned(path)
 
 
 def test_misspelt_names_are_errors(project):
     with pytest.raises(ValueError, match="unknown profile 'tinny'"):
         plan.write_plan("tinny")
     (project / "params" / "tiny.yml").write_text("01_x: {sedd: 1}\n")
-    with pytest.raises(ValueError, match=r"tiny\.yml: 01_x has no parameter 'sedd'; it has dataset, seed, report_dir"):
+    with pytest.raises(ValueError, match=r"tiny\.yml: 01_x has no parameter 'sedd'; it has data, seed, report_dir"):
         plan.write_plan("tiny")
     (project / "params" / "tiny.yml").write_text("01_y: {seed: 1}\n")
     with pytest.raises(ValueError, match="no notebook is called '01_y'"):

@@ -1,72 +1,135 @@
 """Results files: whole or absent, with where they came from; tables that say synthetic; disk full; broken files."""
 
 import json
-import time
 
 import numpy as np
 import pytest
+from builders import dataset_of
 
-from camlib.report import paper, results
+from camlib.report import results, tables
+from camlib.report.results import Experiment, parameters
 
-
-def write(folder, **changes):
-    value = results.measured("top-1 localization error", 58.25, n=400, interval=(53.5, 63.0), model="GAP",
-                             paper=paper.lookup("Table 2", "GoogLeNet-GAP", "top-1"))  # fmt: skip
-    dataset = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "s"}
-    dataset |= {"fingerprint": "f", "synthetic": True}
-    arguments = {"title": "T", "claim": "C", "verdict": "V", "values": [value], "dataset": dataset,
-                 "settings": {"seed": 7}, "started": time.time()}  # fmt: skip
-    return results.write_results(folder, "01_x", **(arguments | changes))
+SETTINGS = {"seed": 7, "data": {"dataset": "d", "n": 9}, "thresholds": [0.2]}
+PLACE = ("Table 2", "GoogLeNet-GAP", "top-1")
+WRONG = np.repeat([True, False], [5, 3])
 
 
-def test_a_results_file_holds_value_interval_paper_and_provenance(tmp_path):
-    write(tmp_path)
+@pytest.fixture
+def images():
+    return dataset_of(np.zeros((8, 4, 4, 3), np.uint8), [0, 1] * 4, synthetic=True)
+
+
+@pytest.fixture
+def exp(tmp_path, images):
+    made = Experiment("01_x", SETTINGS, tmp_path)
+    made.uses(images)
+    return made
+
+
+def test_parameters_are_the_literals_assigned_so_far():
+    namespace = {"seed": 3, "names": ["a"], "In": [""], "Out": {}, "_ih": [], "np": np, "len": len, "nothing": None}
+    assert parameters(namespace) == {"seed": 3, "names": ["a"], "nothing": None}
+
+
+def test_a_results_file_holds_value_interval_paper_and_provenance(exp, tmp_path):
+    exp.add("top-1 localization error", WRONG, model="GAP", paper=PLACE)
+    exp.write(title="T", claim="C", headline="H", verdict="V")
     (record,) = results.read_results(tmp_path)
-    value = record["values"][0]
-    assert (value["value"], value["interval"], value["n"], value["unit"]) == (58.25, [53.5, 63.0], 400, "%")
-    assert value["paper"]["text"] == "56.40"
-    assert value["paper"]["table"] == "Table 2"
-    assert record["seed"] == 7
+    (value,) = record["values"]
+    assert (value["value"], value["n"], value["unit"]) == (62.5, 8, "%")
+    assert value["interval"][0] < 62.5 < value["interval"][1]
+    assert value["interval_kind"] == "bootstrap over images"
+    assert value["paper"] == {"text": "56.40", "value": 56.4, "table": PLACE[0], "row": PLACE[1], "column": PLACE[2]}
+    assert (value["dataset"], value["synthetic"]) == ("planted", True)
+    assert record["settings"] == SETTINGS
+    assert (record["seed"], record["schema"]) == (7, results.SCHEMA)
     assert record["versions"]["torch"]
     assert record["device"]
-    assert record["dataset"]["fingerprint"] == "f"
+    assert [data["fingerprint"] for data in record["datasets"]] == [exp.datasets[0].fingerprint]
     assert len(record["git_commit"]) >= 7
 
 
-def test_the_table_says_synthetic_and_shows_the_paper_beside(tmp_path):
-    record = json.loads(write(tmp_path).read_text())
-    synthetic = results.results_table(record["values"], synthetic=True)
-    assert list(synthetic["measured (synthetic data)"]) == ["58.2 [53.5, 63.0]"]
-    assert list(synthetic["paper"]) == ["56.40"]
-    assert "measured" in results.results_table(record["values"], synthetic=False).columns
+def test_each_value_is_of_the_dataset_used_last(exp, images):
+    exp.add("error", WRONG)
+    real = dataset_of(np.ones((8, 4, 4, 3), np.uint8), [0] * 8)
+    exp.uses(real)
+    exp.add("error", WRONG)
+    assert [value["synthetic"] for value in exp.values] == [True, False]
+    exp.uses(images)
+    assert len(exp.datasets) == 2, "the same images are listed once"
 
 
-def test_nan_and_empty_results_are_refused(tmp_path):
+def test_comparisons_are_paired_and_write_the_verdict(exp):
+    found = exp.compare("GAP", np.zeros(8), "GMP", np.ones(8), "accuracy", words=("higher", "lower"))
+    assert found.difference == -100
+    exp.compare("GAP", WRONG, "centre box", WRONG, "accuracy")
+    assert [c["verdict"] for c in exp.comparisons] == ["lower", "no difference seen"]
+    assert exp.verdict().startswith("Accuracy, GAP against GMP: ")
+    assert exp.verdict("nothing of the kind") == ""
+    assert exp.verdict(against="centre box").startswith("Accuracy, GAP against centre box: no difference seen")
+    assert exp.comparisons[0]["interval"] == [-100, -100]
+
+
+def test_two_methods_over_seeds_stand_with_their_difference(exp):
+    exp.compare_seeds("error", {"GAP": np.full((2, 8), 30.0), "GMP": np.full((2, 8), 35.0)}, paper={"GAP": PLACE})
+    assert [(v["model"], v["value"], v["unit"]) for v in exp.values] == [
+        ("GAP", 30, "%"), ("GMP", 35, "%"), ("GAP - GMP", -5, "points"),
+    ]  # fmt: skip
+    assert exp.values[0]["paper"]["text"] == "56.40"
+
+
+def test_the_table_has_a_row_per_model_and_the_paper_beside(exp):
+    exp.add_number("error", 58.25, n=8, interval=(53.5, 63.0), model="GAP", paper=PLACE)
+    exp.add_number("accuracy", 41.0, n=8, model="GAP")
+    exp.add_number("error", 60.0, n=8, model="GMP")
+    table = exp.table()
+    assert list(table.index) == ["GAP", "GMP"]
+    assert list(table.columns) == ["error, % (synthetic)", "paper: error", "accuracy, % (synthetic)"]
+    assert list(table.iloc[0]) == ["58.2 [53.5, 63.0]", "56.40", "41.0"]
+    assert list(table.iloc[1]) == ["60.0", "", ""]
+    assert list(exp.table(["error"], rows="name").columns) == ["GAP (synthetic)", "paper: GAP", "GMP (synthetic)"]
+
+
+def test_long_tables_are_folded(exp):
+    for k in range(15):
+        exp.add_number("error", k, n=8, model=f"network {k}")
+    page = exp.table()._repr_html_()
+    assert page.index("network 11") < page.index("3 more rows") < page.index("network 12")
+
+
+def test_nan_and_empty_results_are_refused(exp, tmp_path):
+    with pytest.raises(ValueError, match="x: n is 0"):
+        exp.add_number("x", 1.0, n=0)
+    exp.add_number("x", float("nan"), n=3)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write(tmp_path, values=[results.measured("x", float("nan"), n=3)])
+        exp.write(title="T", claim="C", headline="H")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="n is 0"):
-        results.measured("x", 1.0, n=0)
 
 
-def test_a_cut_results_file_is_named(tmp_path):
-    path = write(tmp_path)
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(ValueError, match=r"01_x\.json"):
-        results.read_results(tmp_path)
+def test_cut_and_older_results_files_are_named(exp, tmp_path):
+    exp.add("error", WRONG)
+    exp.write(title="T", claim="C", headline="H")
+    path = tmp_path / "01_x.json"
+    whole = path.read_text()
+    for broken in (whole[:50], json.dumps(json.loads(whole) | {"schema": 1})):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=r"01_x\.json"):
+            results.read_results(tmp_path)
 
 
-def test_error_values_stand_beside_the_paper(folder_dataset):
+def test_errors_stand_beside_the_paper(tmp_path, folder_dataset):
     classes = np.stack([folder_dataset.labels, 1 - folder_dataset.labels], 1)
     right = np.stack([b[0] for b in folder_dataset.boxes])
     boxes = np.stack([right, right], 1)
     boxes[0] += 100  # one image's boxes are off
-    values = results.error_values("GAP", classes, boxes, folder_dataset, paper_row="GoogLeNet-GAP")
-    by_name = {v["name"]: v for v in values}
+    exp = Experiment("01_x", SETTINGS, tmp_path)
+    exp.uses(folder_dataset)
+    exp.add_errors("GAP", classes, boxes, folder_dataset, paper_row="GoogLeNet-GAP")
+    by_name = {v["name"]: v for v in exp.values}
     assert by_name["top-1 classification error"]["value"] == 0
     assert by_name["top-1 localization error"]["value"] == pytest.approx(100 / 7)
     assert by_name["top-1 localization error"]["paper"]["text"] == "56.40"
     assert by_name["top-1 classification error"]["paper"]["text"] == "35.0"
     low, high = by_name["top-1 localization error"]["interval"]
     assert low <= 100 / 7 <= high
-    assert results.format_measured(by_name["top-1 localization error"]).startswith("14.3 [")
+    assert tables.format_value(by_name["top-1 localization error"]).startswith("14.3 [")

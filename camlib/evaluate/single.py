@@ -1,24 +1,23 @@
-"""A network over a whole dataset: files in, classes, maps and boxes out; one forward pass, resumable shard by shard."""
+"""One crop per image and the text's rule: classes, maps and boxes of a dataset, resumable shard by shard."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from camlib.boxes import largest_component_box, released_boxes, threshold_boxes, to_8_bit
-from camlib.cam import class_activation_maps, merge_ten_crop, resize_map, ten_crop
+from camlib.boxes import largest_component_box, threshold_boxes
+from camlib.cam import class_activation_maps, resize_map
 from camlib.datasets.base import Dataset
-from camlib.metrics import correct_boxes, localization_errors
+from camlib.evaluate.forward import forward_batches
+from camlib.metrics import box_hits, correct_over_thresholds, localization_errors, map_extent
 from camlib.models import GAPNet, digest_network
 from camlib.saliency import gradient_saliency
 from camlib.store import digest, run_sharded
-from camlib.transforms import Preset, centre_crop, crop_windows, iterate_batches, normalize_images, pick_device
-
-Output = TypeVar("Output")
+from camlib.transforms import Preset, crop_windows
 
 
 @dataclass
@@ -31,43 +30,17 @@ class Localization:
     boxes: np.ndarray  # (N, k, T, 4) float64, of the predicted classes, pixels of the original image
     known_boxes: np.ndarray  # (N, T, 4) float64, of the true class ("class-known localization")
 
+    def guesses(self, threshold: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+        """Classes (N, k) and their boxes (N, k, 4) at the threshold nearest to the one asked for."""
+        return self.classes, self.boxes[:, :, np.abs(self.thresholds - threshold).argmin()]
 
-@dataclass
-class ReleasedLocalization:
-    """The released protocol for a dataset of N images: two boxes for each of the five best classes."""
+    def guess_box(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same classes with one box per image, boxes (N, 4), for all of them: a baseline."""
+        return self.classes, np.repeat(boxes[:, None], self.classes.shape[1], axis=1)
 
-    classes: np.ndarray  # (N, k) int64, ranked by the mean score of ten crops
-    loose: np.ndarray  # (N, k, 4) float64, `bbox1`: the largest box
-    tight: np.ndarray  # (N, k, 4) float64, `bbox2`: the next one kept (the loose one where there is no other)
-
-
-def forward_batches(
-    net: GAPNet,
-    dataset: Dataset,
-    preset: Preset,
-    compute: Callable[[Tensor, np.ndarray], Output],
-    *,
-    indices: np.ndarray | None = None,
-    batch_size: int = 64,
-    crop: bool = True,
-) -> Iterator[tuple[np.ndarray, Output]]:
-    """Run `compute` over a dataset, batch by batch, with the network on the GPU where there is one.
-
-    compute(x, batch): x (B, 3, S, S) is network input on the device, the centre crops or, with crop=False, the whole
-        squashed images; batch (B,) are their indices. It runs without gradients, the network in eval mode.
-    indices: which images, by default all. Yields (batch, what compute gave).
-    The network is back where it was when the loop ends. Raises what the dataset raises for a bad image.
-    """
-    home, device = next(net.parameters()).device, pick_device()
-    net.to(device).eval()
-    try:
-        for batch, images in iterate_batches(dataset, preset, batch_size, indices):
-            images = centre_crop(images, preset.crop) if crop else images
-            with torch.no_grad():
-                output = compute(normalize_images(images.to(device), preset), batch)
-            yield batch, output
-    finally:
-        net.to(home)
+    def known(self, threshold: float = 0.2) -> np.ndarray:
+        """The true class's boxes (N, 4) at the threshold nearest to the one asked for."""
+        return self.known_boxes[:, np.abs(self.thresholds - threshold).argmin()]
 
 
 def localize(
@@ -168,6 +141,30 @@ def iterate_maps(
             yield canvas if chosen.ndim == 2 else canvas[0]
 
 
+class MapMeasures(NamedTuple):
+    """How the true class's whole maps lie on the true boxes of N images."""
+
+    extent: np.ndarray  # (N, 3): `metrics.MapExtent` above 20 % of the maximum
+    largest: np.ndarray  # (N, 1, 256) bool: `metrics.box_hits` of the largest component, IoU 0.5
+    best: np.ndarray  # (N, 3, 256) bool: of any component, IoU 0.3, 0.5, 0.7
+
+
+def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
+    """Measure the true class's map of every image, in one pass, shard by shard."""
+
+    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
+        part = dataset.subset(indices)
+        rows = []
+        for heatmap, boxes in zip(iterate_maps(net, part, preset), part.boxes, strict=True):
+            extent = map_extent(heatmap, boxes)
+            rows.append((extent, box_hits(heatmap, boxes, (0.5,)), box_hits(heatmap, boxes, components="best")))
+        arrays = (np.array(column) for column in zip(*rows, strict=True))
+        return dict(zip(MapMeasures._fields, arrays, strict=True))
+
+    key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset))
+    return MapMeasures(**run_sharded(f"maps-{dataset.name}-{dataset.split}", key, len(dataset), compute))
+
+
 def predict_maps(
     net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, classes: np.ndarray | None = None
 ) -> list[np.ndarray]:
@@ -188,99 +185,8 @@ def wrong_over_thresholds(found: Localization, dataset: Dataset) -> dict[str, np
         localization_errors(found.classes, found.boxes[:, :, t], dataset.labels, dataset.boxes)
         for t in range(len(found.thresholds))
     ]
-    known = [~correct_boxes(found.known_boxes[:, t], dataset.boxes) for t in range(len(found.thresholds))]
-    wrong = {"class-known localization error": np.stack(known, 1)}
+    wrong = {"class-known localization error": ~correct_over_thresholds(found.known_boxes, dataset.boxes)}
     for top in (1, k):
         wrong[f"top-{top} classification error"] = errors[0].cls_wrong[:, top - 1]
         wrong[f"top-{top} localization error"] = np.stack([e.loc_wrong[:, top - 1] for e in errors], 1)
     return wrong
-
-
-def localize_released(
-    net: GAPNet,
-    dataset: Dataset,
-    preset: Preset,
-    *,
-    top: int = 5,
-    merge: Literal["abs_sum", "mean"] = "abs_sum",
-    batch_size: int = 8,
-) -> ReleasedLocalization:
-    """The released protocol (ten crops, summed absolute maps, 8 bits, three thresholds): PAPER steps 1 to 4, batched.
-
-    Every image is squashed to `preset.squash`; the ten crops of `preset.crop` go through the network together.
-    merge: see `cam.merge_ten_crop`. Raises as `localize` does.
-    """
-    top = min(top, net.fc.out_features)
-
-    def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, Tensor]:
-        return predict_ten_crop(net, x, preset.crop, top, merge)
-
-    def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
-        classes, boxes = [], []
-        with ThreadPoolExecutor() as pool:
-            batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size, crop=False)
-            for batch, (best, maps) in batches:
-                classes.append(best.cpu().numpy())
-                jobs = zip(maps.cpu().numpy(), batch, strict=True)
-                boxes.append(np.stack(list(pool.map(lambda job: box_merged(*job), jobs))))  # (B, k, 2, 4)
-        both = np.concatenate(boxes)  # (S, k, 2, 4)
-        return {"classes": np.concatenate(classes), "loose": both[:, :, 0], "tight": both[:, :, 1]}
-
-    def box_merged(maps: np.ndarray, i: int) -> np.ndarray:
-        try:
-            return np.stack([_released_pair(m, dataset.sizes[i]) for m in maps])
-        except ValueError as error:
-            raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
-
-    key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), top, merge, "released")
-    arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
-    return ReleasedLocalization(**arrays)
-
-
-def predict_ten_crop(
-    net: GAPNet, x: Tensor, crop: int, top: int, merge: Literal["abs_sum", "mean"] = "abs_sum"
-) -> tuple[Tensor, Tensor]:
-    """Normalised images x (B, 3, S, S) -> classes (B, k) by the mean softmax of ten crops, merged maps (B, k, S, S)."""
-    size = (x.shape[-2], x.shape[-1])
-    with torch.no_grad():
-        crops = ten_crop(x, crop)  # (B, 10, 3, crop, crop)
-        features = net.features(crops.flatten(0, 1))  # (B * 10, K, h, w)
-        scores = net.fc(net.pool_features(features)).softmax(1)  # (B * 10, C)
-        best = scores.unflatten(0, (-1, 10)).mean(1).topk(top).indices  # (B, k)
-        maps = class_activation_maps(features, net.fc.weight, best.repeat_interleave(10, 0))  # (B * 10, k, h, w)
-        return best, merge_ten_crop(maps.float().unflatten(0, (-1, 10)), size, crop, merge)
-
-
-def _released_pair(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:
-    width, height = int(size[0]), int(size[1])
-    found = released_boxes(to_8_bit(heatmap, (width, height)))
-    if len(found) == 0:
-        found = np.array([[0.0, 0.0, width, height]])  # no evidence at all: the whole image, as in the text rule
-    return found[[0, min(1, len(found) - 1)]]
-
-
-def guess_five(found: ReleasedLocalization) -> tuple[np.ndarray, np.ndarray]:
-    """The heuristic of Table 3's 37.1 % row: loose and tight box of the two best classes, the loose one of the third.
-
-    -> classes (N, 5), boxes (N, 5, 4). Raises ValueError if fewer than three classes were kept.
-    """
-    if found.classes.shape[1] < 3:
-        raise ValueError(f"{found.classes.shape[1]} classes were kept per image; the five guesses take three")
-    order = [0, 0, 1, 1, 2]
-    boxes = np.where(np.array([0, 1, 0, 1, 0])[:, None] == 1, found.tight[:, order], found.loose[:, order])
-    return found.classes[:, order], boxes
-
-
-def predict_released_maps(
-    net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, merge: Literal["abs_sum", "mean"] = "abs_sum"
-) -> list[np.ndarray]:
-    """For figures: the 8-bit maps (H, W) of the released protocol, of each image's best class by ten crops."""
-    few = dataset.subset(indices)
-
-    def forward(x: Tensor, batch: np.ndarray) -> np.ndarray:
-        return predict_ten_crop(net, x, preset.crop, 1, merge)[1].cpu().numpy()[:, 0]
-
-    batches = forward_batches(net, few, preset, forward, batch_size=8, crop=False)
-    return [
-        to_8_bit(m, tuple(few.sizes[i].tolist())) for batch, maps in batches for m, i in zip(maps, batch, strict=True)
-    ]

@@ -1,0 +1,78 @@
+"""Measured values as tables and as lines of a figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def format_value(value: Mapping[str, Any], decimals: int = 1) -> str:
+    """ "41.3 [38.0, 44.7]": a value with its 95 % interval, if it has one."""
+    text = f"{value['value']:.{decimals}f}"
+    if value["interval"] is not None:
+        text += f" [{value['interval'][0]:.{decimals}f}, {value['interval'][1]:.{decimals}f}]"
+    return text
+
+
+def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd.DataFrame:
+    """Values as a table of texts: a row per model (rows="model") or per name, a column per name or per model.
+
+    The paper's number, where there is one, has a column beside. Values on drawn data say so in their column's name.
+    """
+    columns = "name" if rows == "model" else "model"
+    cells: dict[str, dict[str, str]] = {}
+    for value in values:
+        unit = f", {value['unit']}" if value["unit"] and rows == "model" else ""
+        column = f"{value[columns] or 'value'}{unit}" + (" (synthetic)" if value["synthetic"] else "")
+        row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" else ""), {})
+        row[column] = format_value(value)
+        if value["paper"]:
+            row[f"paper: {value[columns] or 'value'}"] = value["paper"]["text"]
+    order = list(dict.fromkeys(column for row in cells.values() for column in row))
+    return pd.DataFrame.from_dict(cells, orient="index", columns=order).fillna("")
+
+
+class FoldedTable:
+    """A table of which a page shows the first rows, and the others when asked for them."""
+
+    def __init__(self, table: pd.DataFrame, shown: int) -> None:
+        self.table, self.shown = table, shown
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        first, rest = self.table[: self.shown], self.table[self.shown :]
+        folded = f"<details><summary>{len(rest)} more rows</summary>{rest.to_html()}</details>" if len(rest) else ""
+        return first.to_html() + folded
+
+
+def fold_table(table: pd.DataFrame, shown: int = 12) -> "pd.DataFrame | FoldedTable":
+    """The table itself, or, if it has more rows than `shown`, folded after these."""
+    return table if len(table) <= shown else FoldedTable(table, shown)
+
+
+def as_plot_row(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A value as a line of `viz.plot_against_paper`."""
+    low, high = value["interval"] or (None, None)
+    paper = value["paper"] and value["paper"]["value"]
+    label = ": ".join(filter(None, (value["model"], value["name"])))
+    return {
+        "label": label, "measured": value["value"], "low": low, "high": high, "paper": paper,
+        "synthetic": value["synthetic"],
+    }  # fmt: skip
+
+
+def list_runs(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per experiment: what it ran on, and how long."""
+    return [
+        {
+            "experiment": record["title"],
+            "data": ", ".join(
+                data["name"] + (" (synthetic)" if data["synthetic"] else "") for data in record["datasets"]
+            ),
+            "images": sum(data["n"] for data in record["datasets"]),
+            "seconds": record["wall_seconds"],
+        }
+        for record in records
+    ]

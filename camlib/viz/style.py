@@ -1,0 +1,74 @@
+"""What all figures share: colours told apart with any colour vision and never by colour alone, titles, legends."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.patches import Patch
+
+PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
+LINE_STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+WIDTH = 9.5  # inches: 1,045 px, the width of a report's page
+NARROWEST = 4.8  # inches: the legend of a gallery fits
+MAP_COLOURS = "inferno"  # perceptually uniform
+MAP_LABEL = "heat map (bright = high)"
+
+
+def set_style() -> None:
+    """Theme of every figure, for a notebook's setup cell: colour-blind palette, small type, 110 dpi."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    plt.rcParams.update({"figure.dpi": 110, "axes.grid": True, "grid.alpha": 0.4, "legend.frameon": False})
+
+
+def check_names(what: str, named: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """ValueError if something stands under a name that nothing else bears: it would be left out in silence."""
+    if unknown := set(named) - set(known):
+        raise ValueError(f"{what} names {sorted(unknown)}; expected some of {list(known)}")
+
+
+def check_lengths(expected: int, lists: Mapping[str, Any]) -> None:
+    """ValueError naming the first of the lists (None: not given) that does not have the expected length."""
+    for name, values in lists.items():
+        if values is not None and len(values) != expected:
+            raise ValueError(f"{name}: {len(values)} entries; expected {expected}")
+
+
+def wrap_text(text: str, inches: float, points: float) -> str:
+    """Text in lines that fit: layouts make room for the height of a title, but never for its width."""
+    return textwrap.fill(text, max(int(72 * inches / (0.6 * points)), 8))  # 0.6: width of a character, at most
+
+
+def set_title(fig: Figure, title: str) -> None:
+    """A title over the whole figure, if there is one."""
+    if title:
+        fig.suptitle(wrap_text(title, fig.get_figwidth(), 11), fontsize=11, parse_math=False)
+
+
+def add_legend(fig: Figure, maps: bool = False) -> None:
+    """One legend for the whole figure, below it, each label once; `maps`: with a word on the heat maps' colours."""
+    scale = tuple(Patch(color=colormaps[MAP_COLOURS](level)) for level in np.linspace(0, 1, 12))
+    handles: dict[str, Any] = {MAP_LABEL: scale} if maps else {}
+    for ax in fig.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if not handles:
+        return
+    widths = [0.55 + 0.058 * len(label) for label in handles]  # inches of an entry at 8 points
+    columns = len(handles) if sum(widths) < fig.get_figwidth() else max(int(fig.get_figwidth() / max(widths)), 1)
+    fig.set_figheight(fig.get_figheight() + 0.17 * (math.ceil(len(handles) / columns) - 1))
+    fig.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+    )

@@ -5,6 +5,8 @@ Stanford40/ImageSplits/applauding_{train,test}.txt              applauding_001.j
 Stanford40/XMLAnnotations/applauding_001.xml
     <annotation><object><name>applauding</name>
       <bndbox><xmax>301</xmax><xmin>102</xmin><ymax>400</ymax><ymin>23</ymin></bndbox></object></annotation>
+
+The XML counts pixels from 1, both ends inclusive: no box begins at 0, and 4,120 of 9,532 end exactly at the border.
 """
 
 from collections.abc import Mapping
@@ -59,7 +61,8 @@ def read(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     persons, clipped = [], 0
     for image, size in zip(images, sizes, strict=True):
         file = need_place(name, base, f"{places['boxes'].name}/{Path(image).stem}.xml")
-        boxes, _, cut = clip_boxes(read_voc_boxes(parse_xml(file), file), size)
+        from_zero = read_voc_boxes(parse_xml(file), file) - 1
+        boxes, _, cut = clip_boxes(from_zero, size)
         persons.append(boxes)
         clipped += cut
     return build_folder_dataset(

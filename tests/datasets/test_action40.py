@@ -1,5 +1,6 @@
 """Stanford 40 against a small tree in its official layout."""
 
+import numpy as np
 import pytest
 from builders import save_image, voc_xml, write
 
@@ -21,11 +22,11 @@ def test_action40(tmp_path):
     assert train.ids == ["cooking_001", "riding_a_bike_001"]
     assert train.class_names == ["cooking", "riding a bike"]
     assert test.labels.tolist() == [0, 0, 1, 1]
-    assert test.extras["person_boxes"][0].tolist() == [[3, 4, 39, 21]]
+    assert test.extras["person_boxes"][0].tolist() == [[2, 3, 38, 20]]
     assert test.info["clipped"] == 0
     write(base / "XMLAnnotations/cooking_001.xml", voc_xml((40, 30), [("person", 3, 4, 45, 20)]))
     train = load("action40", tmp_path, "train")
-    assert train.extras["person_boxes"][0].tolist() == [[3, 4, 40, 21]]
+    assert train.extras["person_boxes"][0].tolist() == [[2, 3, 40, 20]]
     assert train.info["clipped"] == 1
     for text, message in (
         ("cooking_001.jpg\nriding_a_bike_002.jpg\n", "cooking_train.txt: riding_a_bike_002.jpg"),
@@ -51,3 +52,16 @@ def test_action40(tmp_path):
         ValueError, match=r"lists ImageSplits/<class>_test\.txt are missing in .*Stanford40, of images of: cooking"
     ):
         load("action40", tmp_path, "test")
+
+
+def test_real_boxes_count_from_one(shared_data):
+    """On the official files no box is cut, none begins before the image, and about half end exactly at its border."""
+    shared_data("Stanford40/JPEGImages")
+    for split, n in (("train", 400), ("test", 320)):
+        images = load("action40", split=split)
+        assert len(images) == n
+        assert images.info["clipped"] == 0
+        boxes = np.array([persons[0] for persons in images.extras["person_boxes"]])
+        assert boxes[:, :2].min() == 0
+        assert (boxes[:, 2:] <= images.sizes).all()
+        assert 0.3 < (boxes[:, 2:] == images.sizes).any(1).mean() < 0.7

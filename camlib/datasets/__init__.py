@@ -87,6 +87,10 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     found = {role: find_place(folder, *places) for role, places in {**source.required, **source.optional}.items()}
     places = {"root": folder} | {role: place for role, place in found.items() if place}
     dataset = source.read(name, split, places, **{**source.options, **options})
+    whole = source.images.get(split, len(dataset))
+    if len(dataset) < whole:
+        dataset.info["whole"] = whole
+        dataset.source = f"{len(dataset):,} of {whole:,} images: {dataset.source}"
     if not len(dataset) and source.required:
         raise FileNotFoundError(f"{name}: no images of split {split!r} in {places['root']}")
     return dataset

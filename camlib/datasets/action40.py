@@ -85,5 +85,6 @@ SOURCES = {
         get="all three into Stanford40/",
         protocol="official",
         classes=40,
+        images={"train": 4000, "test": 5532},
     )
 }

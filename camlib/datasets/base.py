@@ -32,7 +32,7 @@ class Dataset:
     images (N, H, W, 3) uint8: of data in memory.
     files: paths, or members of the zip `archive`.
     extras: per-image data. Each entry is a list or array of length N, or a dict of arrays of length N.
-    info: facts about the whole dataset.
+    info: facts about the whole dataset. `whole`: how many images the split has, where these are fewer.
     """
 
     name: str
@@ -167,7 +167,8 @@ class Source:
     to_train: the same, needed by the training split alone. optional: the same, used where it is there.
     protocol: how Table 5 splits it. "official": one training and one test list. "partitions": ten official ones.
         "draws": random draws of `per_class` and `test_per_class` images. "attributes": none. "": no such experiment.
-    classes: how many the whole dataset has. options: what `load` takes, with the defaults.
+    classes: how many the whole dataset has. images: split -> how many images the whole split has.
+    options: what `load` takes, with the defaults.
     """
 
     read: Callable[..., Dataset]
@@ -180,6 +181,7 @@ class Source:
     get: str = ""
     protocol: Protocol = ""
     classes: int | None = None
+    images: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

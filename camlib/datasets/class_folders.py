@@ -18,6 +18,7 @@ from camlib.datasets.imagenet import RESEARCH
 from camlib.datasets.parsing import build_folder_dataset, class_of, walk_images
 
 CLASSES = {"caltech101": 101, "caltech256": 256, "scene15": 15, "event8": 8}
+IMAGES = {"caltech101": 8_677, "caltech256": 29_780, "scene15": 4_485}  # without what is no class
 
 
 def read(
@@ -54,6 +55,7 @@ def _source(name: str, place: tuple[str, ...], archive: Archive, licence: str, t
         archives=(archive,),
         protocol="draws",
         classes=CLASSES[name],
+        images={"all": IMAGES[name]} if name in IMAGES else {},
         options={"seed": 0, "per_class": train, "test_per_class": test},
     )
 

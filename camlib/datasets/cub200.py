@@ -72,5 +72,6 @@ SOURCES = {
         ),
         protocol="official",
         classes=200,
+        images={"train": 5994, "test": 5794},
     )
 }

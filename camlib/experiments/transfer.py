@@ -52,6 +52,8 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
     excluded = np.concatenate([part.excluded for part in parts])
     both_splits = "-".join(source.splits)
     whole: dict[str, Any] = {"split": both_splits, "extras": {}, "excluded": excluded}
+    if any("whole" in part.info for part in parts):
+        whole["info"] = parts[0].info | {"whole": sum(part.info.get("whole", len(part)) for part in parts)}
     whole["source"] = f"{parts[0].source.split(',')[0]}, {len(first)} images, {both_splits}"
     images = replace(parts[0], **whole, **joined).subset(first)
     indices = [np.array([row[i] for i in part.ids]) for part in parts]
@@ -88,15 +90,17 @@ COLUMNS = {
 def load_target(settings: Mapping[str, Any], draws: int, seed: int) -> Target:
     """The target of a notebook's mapping {dataset, options of `load_splits`}.
 
-    It has a column in Table 5 only with all its classes and the protocol's own options.
+    It has a column in Table 5 only with the protocol's own options, and with all its classes or as a known part.
     """
     options = dict(settings)
     name = options.pop("dataset")
     images, splits = load_splits(name, draws, seed, **options)
     classes = len(images.info.get("attribute_names", images.classes))
-    whole = not options and classes == datasets.get_source(name).classes
+    known = classes == datasets.get_source(name).classes or "whole" in images.info
     measure = "SVM accuracy" if splits else "mean average precision"
-    return Target(f"{name} ({classes} classes)", images, splits, measure, COLUMNS.get(name, "") if whole else "")
+    return Target(
+        f"{name} ({classes} classes)", images, splits, measure, COLUMNS.get(name, "") if known and not options else ""
+    )
 
 
 class Transfer(NamedTuple):

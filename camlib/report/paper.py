@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from camlib.datasets.base import Dataset
+
 DAGGER = "†"
 
 
@@ -113,6 +115,28 @@ NUMBERS: dict[tuple[str, str, str], Number] = {
     (n.table, n.row, n.column): replace(n, note=_NOTES.get((n.table, n.row, n.column), ""))
     for n in [*_TABLE_1, *_TABLE_2, *_TABLE_3, *_TABLE_4, *_TABLE_5, *_SECTION_4]
 }
+
+
+# What the tables measure: dataset by table, in Table 5 by column.
+DATASETS = {
+    "Table 1": "ilsvrc2012",
+    "Table 2": "ilsvrc2012",
+    "Table 4": "cub200",
+    "CUB-200-2011 localization": "cub200",
+}
+DATASETS |= {
+    "SUN397": "sun397", "Indoor67": "indoor67", "Scene15": "scene15", "SUN Attribute": "sun-attribute",
+    "Caltech101": "caltech101", "Caltech256": "caltech256", "Action40": "action40", "Event8": "event8",
+}  # fmt: skip
+
+
+def describe_difference(number: Number, data: "Dataset", other_network: bool) -> str:
+    """Why a measurement can't be compared with a published number: "another network; 500 of 50,000 images", or ""."""
+    same_data = data.name == DATASETS.get(number.table, DATASETS.get(number.column))
+    reasons = ["synthetic data"] if data.synthetic else [] if same_data else [f"another dataset: {data.name}"]
+    if "whole" in data.info:
+        reasons.append(f"{len(data):,} of {data.info['whole']:,} images")
+    return "; ".join(reasons + ["another network"] * other_network)
 
 
 def _names(names: Iterable[str]) -> str:

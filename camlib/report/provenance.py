@@ -18,6 +18,7 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
         "name": data.name,
         "split": data.split,
         "n": len(data),
+        "whole": data.info.get("whole"),
         "classes": len(data.classes),
         "source": data.source,
         "fingerprint": data.fingerprint,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
-from camlib.report.paper import NUMBERS, Number, format_number, lookup
+from camlib.report.paper import NUMBERS, Number, describe_difference, format_number, lookup
 from camlib.report.provenance import describe_dataset, describe_machine
 from camlib.report.tables import as_plot_row, fold_table, pivot_values
 from camlib.stats import Comparison, SeedComparison, bootstrap_interval, compare, compare_seeds
@@ -60,6 +60,7 @@ class Experiment:
         self.comparisons: list[dict[str, Any]] = []
         self.datasets: list[Dataset] = []
         self.networks: dict[str, str] = {}
+        self._others: dict[str, bool] = {}  # label of a network -> whether it is another than the paper's
         self._started = time.time()
         self._seed = int(settings.get("seed", 0))
 
@@ -72,6 +73,7 @@ class Experiment:
     def uses_networks(self, networks: Mapping[str, "Network"]) -> None:
         """Note where the weights of each network come from."""
         self.networks |= {label: network.source for label, network in networks.items()}
+        self._others |= {label: not network.of_paper for label, network in networks.items()}
 
     def add(
         self,
@@ -108,6 +110,7 @@ class Experiment:
         if n < 1:
             raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
         data = self._current
+        other = self._others.get(model, any(self._others.values()))
         self.values.append(
             {
                 "name": name,
@@ -117,9 +120,10 @@ class Experiment:
                 "n": int(n),
                 "interval": None if interval is None else [float(interval[0]), float(interval[1])],
                 "interval_kind": None if interval is None else kind,
-                "paper": None if paper is None else _as_cited(lookup(*paper)),
+                "paper": None if paper is None else _as_cited(lookup(*paper), data, other),
                 "dataset": data.name,
                 "synthetic": data.synthetic,
+                "subset": "whole" in data.info,
             }
         )
         return self.values[-1]
@@ -258,9 +262,10 @@ class Experiment:
             aside.write_text(text, encoding="utf-8")
 
 
-def _as_cited(number: Number) -> dict[str, Any]:
+def _as_cited(number: Number, data: Dataset, other_network: bool) -> dict[str, Any]:
     where = {"table": number.table, "row": number.row, "column": number.column}
-    return {"text": format_number(number), "value": number.value, **where}
+    why = describe_difference(number, data, other_network)
+    return {"text": format_number(number), "value": number.value, **where, "not_comparable": why}
 
 
 def read_results(report_dir: str | Path) -> list[dict[str, Any]]:

@@ -17,17 +17,22 @@ def format_value(value: Mapping[str, Any], decimals: int = 1) -> str:
 def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd.DataFrame:
     """Values as a table of texts: a row per model (rows="model") or per name, a column per name or per model.
 
-    The paper's number, where there is one, has a column beside. Values on drawn data say so in their column's name.
+    The paper's number, where there is one, has a column beside; what can't be compared stands in a column of its own,
+    with the reason. Values on drawn data, or on a part of a dataset, say so in their column's name.
     """
     columns = "name" if rows == "model" else "model"
     cells: dict[str, dict[str, str]] = {}
     for value in values:
         unit = f", {value['unit']}" if value["unit"] and rows == "model" else ""
-        column = f"{value[columns] or 'value'}{unit}" + (" (synthetic)" if value["synthetic"] else "")
+        kind = " (synthetic)" if value["synthetic"] else " (subset)" if value["subset"] else ""
+        column = f"{value[columns] or 'value'}{unit}{kind}"
         row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" else ""), {})
         row[column] = format_value(value)
-        if value["paper"]:
-            row[f"paper: {value[columns] or 'value'}"] = value["paper"]["text"]
+        paper = value["paper"]
+        if paper and paper["not_comparable"]:
+            row[f"paper, not comparable: {value[columns] or 'value'}"] = f"{paper['text']} ({paper['not_comparable']})"
+        elif paper:
+            row[f"paper: {value[columns] or 'value'}"] = paper["text"]
     order = list(dict.fromkeys(column for row in cells.values() for column in row))
     return pd.DataFrame.from_dict(cells, orient="index", columns=order).fillna("")
 
@@ -55,11 +60,11 @@ def fold_table(table: pd.DataFrame, shown: int = 12) -> "pd.DataFrame | FoldedTa
 def as_plot_row(value: Mapping[str, Any]) -> dict[str, Any]:
     """A value as a line of `viz.plot_against_paper`."""
     low, high = value["interval"] or (None, None)
-    paper = value["paper"] and value["paper"]["value"]
+    paper = value["paper"] or {"value": None, "not_comparable": ""}
     label = ": ".join(filter(None, (value["model"], value["name"])))
     return {
-        "label": label, "measured": value["value"], "low": low, "high": high, "paper": paper,
-        "synthetic": value["synthetic"],
+        "label": label, "measured": value["value"], "low": low, "high": high, "paper": paper["value"],
+        "comparable": not paper["not_comparable"], "synthetic": value["synthetic"],
     }  # fmt: skip
 
 
@@ -68,11 +73,14 @@ def list_runs(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "experiment": record["title"],
-            "data": ", ".join(
-                data["name"] + (" (synthetic)" if data["synthetic"] else "") for data in record["datasets"]
-            ),
+            "data": "; ".join(map(_name_data, record["datasets"])),
             "images": sum(data["n"] for data in record["datasets"]),
             "seconds": record["wall_seconds"],
         }
         for record in records
     ]
+
+
+def _name_data(data: Mapping[str, Any]) -> str:
+    part = f", {data['n']:,} of {data['whole']:,} images" if data["whole"] else ""
+    return data["name"] + (" (synthetic)" if data["synthetic"] else part)

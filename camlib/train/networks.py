@@ -30,6 +30,7 @@ class Network(NamedTuple):
     class_names: list[str]
     history: list[dict[str, float]]  # learning curve, see `train_model`; empty if nothing was trained here
     source: str  # where the weights come from; of a file with its checksum
+    of_paper: bool = False  # whether it is a network of the paper, trained as the paper's was
 
 
 def load_network(
@@ -70,7 +71,7 @@ def load_network(
     elif weights == "released":
         path = find_released(model, data_root())
         own, source = get_preset(RELEASED[model]["preset"]), f"{path.name}, sha256 {file_sha256(path)}"
-        network = Network(load_released(path, model), own, imagenet_names(), [], source)
+        network = Network(load_released(path, model), own, imagenet_names(), [], source, True)
     elif weights in PUBLISHED:
         net = build_model(model, pool=pool, weights=weights).eval()
         network = Network(net, published_preset(model, weights), imagenet_names(), [], f"{model}, {weights} weights")
@@ -99,7 +100,10 @@ def _train_network(model: str, weights: str, pool: Pool, training: Mapping[str, 
     preset, recipe = get_preset(training["preset"]), get_recipe(training["recipe"], training["epochs"])
     start = (list_models().get(model, "timm") or None) if weights == "finetune" else None
     net, history = train_model(model, train, val, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
-    return Network(net, preset, train.class_names, history, f"trained on {train.name} from {start or 'random'} weights")
+    source = f"trained on {train.name} from {start or 'random'} weights"
+    # Of torchvision's networks only VGG is the paper's: GoogLeNet has batch norm and no 5x5, AlexNet one tower.
+    of_paper = (model, weights, train.name) == ("vgg16_gap", "finetune", "ilsvrc2012") and "whole" not in train.info
+    return Network(net, preset, train.class_names, history, source, of_paper)
 
 
 def _draw_network(model: str, pool: Pool, preset: Preset, seed: int) -> Network:

@@ -56,15 +56,19 @@ def plot_threshold_curves(
 def plot_against_paper(rows: Sequence[Mapping[str, Any]], xlabel: str = "%", title: str = "") -> Figure:
     """Measured values with their intervals beside the paper's, a line each, the first on top.
 
-    rows: dicts with `label`, `measured`, `low` and `high` (95 % interval, or None), `paper` (or None), and `synthetic`:
-    whether the measured value comes from synthetic data, which the legend then says; such points are hollow.
+    rows: dicts with
+        label, measured; low and high: its 95 % interval, or None;
+        paper: the published number, or None; comparable: whether it can be compared, else it is drawn hollow;
+        synthetic: whether the value comes from synthetic data, which the legend then says; such points are hollow.
     """
     if not rows:
         raise ValueError("no rows to show; expected at least one")
     fig, ax = plt.subplots(figsize=(7, 1.4 + 0.32 * len(rows)), layout="constrained")
     for y, row in enumerate(rows):
         if row["paper"] is not None:  # the largest mark, and behind: a measured value right on it must not hide it
-            ax.plot(row["paper"], y, "D", color=PALETTE[1], markeredgecolor="0.2", markersize=9, label="paper")
+            face, kind = (PALETTE[1], "paper") if row["comparable"] else ("white", "paper (not comparable)")
+            edge = "0.2" if row["comparable"] else PALETTE[1]
+            ax.plot(row["paper"], y, "D", markerfacecolor=face, markeredgecolor=edge, markersize=9, label=kind)
         if row["low"] is not None and row["high"] is not None:
             ax.plot([row["low"], row["high"]], [y, y], color=PALETTE[0], linewidth=2, label="95 % interval")
         face, kind = ("white", "measured (synthetic data)") if row["synthetic"] else (PALETTE[0], "measured")

@@ -60,9 +60,9 @@ def kept(project):
     folder.mkdir(parents=True)
     value = {
         "name": "error", "model": "GAP", "value": 50.0, "unit": "%", "n": 9, "interval": [40.0, 60.0],
-        "interval_kind": "bootstrap over images", "paper": None, "dataset": "d", "synthetic": True,
+        "interval_kind": "bootstrap over images", "paper": None, "dataset": "d", "synthetic": True, "subset": False,
     }  # fmt: skip
-    data = {"name": "d", "split": "val", "n": 9, "source": "drawn", "synthetic": True}
+    data = {"name": "d", "split": "val", "n": 9, "source": "drawn", "synthetic": True, "whole": None}
     record = {
         "schema": 2, "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
         "values": [value], "datasets": [data], "networks": {}, "seed": 0, "device": "CPU", "wall_seconds": 1.0,

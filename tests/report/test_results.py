@@ -1,13 +1,18 @@
 """Results files: whole or absent, with where they came from; tables that say synthetic; disk full; broken files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from builders import dataset_of
 
 from camlib.report import results, tables
 from camlib.report.results import Experiment, parameters
+from camlib.report.tables import as_plot_row
+from camlib.train import Network
+from camlib.transforms import get_preset
 
 SETTINGS = {"seed": 7, "data": {"dataset": "d", "n": 9}, "thresholds": [0.2]}
 PLACE = ("Table 2", "GoogLeNet-GAP", "top-1")
@@ -39,7 +44,8 @@ def test_a_results_file_holds_value_interval_paper_and_provenance(exp, tmp_path)
     assert (value["value"], value["n"], value["unit"]) == (62.5, 8, "%")
     assert value["interval"][0] < 62.5 < value["interval"][1]
     assert value["interval_kind"] == "bootstrap over images"
-    assert value["paper"] == {"text": "56.40", "value": 56.4, "table": PLACE[0], "row": PLACE[1], "column": PLACE[2]}
+    where = {"table": PLACE[0], "row": PLACE[1], "column": PLACE[2]}
+    assert value["paper"] == {"text": "56.40", "value": 56.4, **where, "not_comparable": "synthetic data"}
     assert (value["dataset"], value["synthetic"]) == ("planted", True)
     assert record["settings"] == SETTINGS
     assert (record["seed"], record["schema"]) == (7, results.SCHEMA)
@@ -84,10 +90,38 @@ def test_the_table_has_a_row_per_model_and_the_paper_beside(exp):
     exp.add_number("error", 60.0, n=8, model="GMP")
     table = exp.table()
     assert list(table.index) == ["GAP", "GMP"]
-    assert list(table.columns) == ["error, % (synthetic)", "paper: error", "accuracy, % (synthetic)"]
-    assert list(table.iloc[0]) == ["58.2 [53.5, 63.0]", "56.40", "41.0"]
+    beside = "paper, not comparable: error"
+    assert list(table.columns) == ["error, % (synthetic)", beside, "accuracy, % (synthetic)"]
+    assert list(table.iloc[0]) == ["58.2 [53.5, 63.0]", "56.40 (synthetic data)", "41.0"]
     assert list(table.iloc[1]) == ["60.0", "", ""]
-    assert list(exp.table(["error"], rows="name").columns) == ["GAP (synthetic)", "paper: GAP", "GMP (synthetic)"]
+    assert list(exp.table(["error"], rows="name").columns) == [
+        "GAP (synthetic)",
+        "paper, not comparable: GAP",
+        "GMP (synthetic)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "of_paper", "why"),
+    [
+        ("ilsvrc2012", False, True, ""),
+        ("ilsvrc2012", True, True, "8 of 50,000 images"),
+        ("ilsvrc2012", False, False, "another network"),
+        ("cub200", True, False, "another dataset: cub200; 8 of 50,000 images; another network"),
+    ],
+)
+def test_a_number_of_the_paper_is_compared_only_with_its_like(tmp_path, name, part, of_paper, why):
+    images = replace(dataset_of(np.zeros((8, 4, 4, 3), np.uint8), [0, 1] * 4), name=name)
+    images.info |= {"whole": 50_000} if part else {}
+    exp = Experiment("01_x", SETTINGS, tmp_path)
+    exp.uses(images)
+    network = Network(torch.nn.Linear(1, 1), get_preset("imagenet"), [], [], "somewhere", of_paper)  # type: ignore
+    exp.uses_networks({"GAP": network})
+    value = exp.add("error", WRONG, model="GAP", paper=PLACE)
+    assert value["paper"]["not_comparable"] == why
+    assert value["subset"] == part
+    assert ("paper: error" in exp.table().columns) == (not why)
+    assert as_plot_row(value)["comparable"] == (not why)
 
 
 def test_long_tables_are_folded(exp):

@@ -8,18 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camlib.datasets import action40, class_folders, cub200, imagenet, sun, svt, synthetic
+from camlib.datasets import action40, class_folders, cub200, imagenet, photos, sun, svt, synthetic
 from camlib.datasets.base import Dataset, Source, crop_images, first_of_each, keep_classes, random_split
 from camlib.datasets.parsing import find_place
+from camlib.datasets.photos import load_photos
 from camlib.store import data_root
 
 __all__ = [
     "REGISTRY", "Dataset", "Source", "crop_images", "describe_missing", "first_of_each", "get_source", "is_available",
-    "keep_classes", "load", "load_from", "random_split",
+    "keep_classes", "load", "load_from", "load_photos", "random_split",
 ]  # fmt: skip
 
 REGISTRY: dict[str, Source] = {
     **synthetic.SOURCES,
+    **photos.SOURCES,
     **imagenet.SOURCES,
     **cub200.SOURCES,
     **class_folders.SOURCES,

@@ -22,7 +22,7 @@ def results_folder() -> Path:
 
 def read_kept() -> dict[str, list[dict[str, Any]]]:
     """Run -> the records of its experiments, runs on photographs first."""
-    runs = {folder.name: read_results(folder) for folder in sorted(results_folder().iterdir()) if folder.is_dir()}
+    runs = {folder.name: read_results(folder) for folder in sorted(results_folder().glob("*")) if folder.is_dir()}
     return dict(sorted(runs.items(), key=lambda run: all(v["synthetic"] for r in run[1] for v in r["values"])))
 
 

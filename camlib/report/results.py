@@ -110,7 +110,8 @@ class Experiment:
         if n < 1:
             raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
         data = self._current
-        other = self._others.get(model, any(self._others.values()))
+        own = [label for label in self._others if model == label or model.startswith(f"{label}, ")]
+        other = self._others[max(own, key=len)] if own else any(self._others.values())
         self.values.append(
             {
                 "name": name,

@@ -61,6 +61,7 @@ PRESETS = {
     "imagenet_whole": Preset(224, 224),  # the whole image in one forward pass
     "caffe224": _caffe(256, 224),  # released GoogLeNet-GAP and VGG16-GAP
     "caffe227": _caffe(256, 227),  # released AlexNet*-GAP
+    "lite0_whole": Preset(224, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), interpolation="bicubic"),  # EfficientNet-Lite0
     "small": Preset(64, 64),  # drawn data and Tiny-ImageNet, whole
 }
 

@@ -1,14 +1,17 @@
 """GAP against GMP over paired seeds (paper, Sections 2 and 3.2): errors at three thresholds, measures of whole maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camlib.boxes import centre_box
 from camlib.datasets.base import Dataset
 from camlib.evaluate import localize, measure_maps, wrong_over_thresholds
-from camlib.metrics import summarize_hits
-from camlib.train import Network
+from camlib.metrics import correct_boxes, fit_centre_fraction, summarize_hits
+from camlib.models import Pool
+from camlib.train import Network, load_network
 
 CLASSIFICATION = ("top-1 classification error", "top-5 classification error")
 LOCALIZATION = ("top-1 localization error", "top-5 localization error", "class-known localization error")
@@ -34,10 +37,53 @@ def best_threshold(wrong: NDArray[np.bool_], where: NDArray[np.int64] | None, de
     return default if where is None else int(wrong[:, where].mean((0, 1)).argmin())
 
 
-def cite_paper(measure: str, head: str) -> tuple[str, str, str] | None:
+def select_errors(
+    wrong: Mapping[str, Mapping[str, NDArray]],
+    held: NDArray[np.int64],
+    reported: NDArray[np.int64],
+    thresholds: NDArray,
+) -> tuple[dict[str, dict[str, NDArray[np.float64]]], dict[str, dict[str, str]]]:
+    """The errors of each head at three thresholds: the paper's, one chosen on the images held out, the oracle's.
+
+    wrong: head -> measure -> what `measure_errors` gives.
+    -> row -> head -> (S, N) errors of the reported images in %; row -> head -> the threshold, as text.
+    """
+    at20 = int(np.abs(thresholds - 0.2).argmin())
+    rules = {"20 %": None, "held-out threshold": held, "oracle threshold": reported}  # chosen on
+    rows = {name: {head: 100 * w[name][:, reported] for head, w in wrong.items()} for name in CLASSIFICATION}
+    chosen = {}
+    for name in LOCALIZATION:
+        for rule, where in rules.items():
+            best = {head: best_threshold(w[name], where, at20) for head, w in wrong.items()}
+            rows[f"{name}, {rule}"] = {h: 100 * w[name][:, reported, best[h]] for h, w in wrong.items()}
+            chosen[f"{name}, {rule}"] = {head: f"{thresholds[t]:.0%}" for head, t in best.items()}
+    return rows, chosen
+
+
+# Row of `select_errors` -> table and column of the paper.
+CITED = {f"top-{k} classification error": ("Table 1", f"top-{k}") for k in (1, 5)}
+CITED |= {f"top-{k} localization error, 20 %": ("Table 2", f"top-{k}") for k in (1, 5)}
+
+
+def cite_paper(row: str, head: str) -> tuple[str, str, str] | None:
     """Where the paper prints an error of GoogLeNet with this head; None for what it doesn't print."""
-    table = "Table 1" if measure in CLASSIFICATION else "Table 2"
-    return None if measure == LOCALIZATION[2] else (table, f"GoogLeNet-{head}", measure[: len("top-1")])
+    return (CITED[row][0], f"GoogLeNet-{head}", CITED[row][1]) if row in CITED else None
+
+
+def load_heads(
+    model: str, weights: str, heads: Mapping[str, Pool], training: Mapping[str, Any], seeds: Sequence[int]
+) -> dict[str, list[Network]]:
+    """One network per head and seed."""
+    return {
+        head: [load_network(model, weights, pool, training=training, seed=seed) for seed in seeds]
+        for head, pool in heads.items()
+    }
+
+
+def err_centre_box(images: Dataset) -> NDArray[np.bool_]:
+    """Where the best centre box is wrong (class known): (N,), the strongest answer that looks at no image."""
+    box = centre_box(images.sizes, fit_centre_fraction(images.sizes, images.boxes))
+    return ~correct_boxes(box, images.boxes)
 
 
 def measure_seeds(nets: Sequence[Network], images: Dataset) -> tuple[dict[str, NDArray], dict[str, NDArray]]:

@@ -24,6 +24,8 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
 
     name: a dataset with a protocol. seed: of the draws, and of the pictures where they are drawn.
 
+    Of a part of a dataset (`info["whole"]`) with too few images per class, half of its smallest class train.
+
     Random draws where the protocol says so (synthetic-*, caltech101, caltech256, scene15, event8), with `per_class` and
     `test_per_class` as the registry has them or `options` say; the official partitions of sun397; none for
     sun-attribute (see `attribute_precision`); else the one official pair. Other options go to `datasets.load`.
@@ -40,6 +42,10 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
         options = {"per_class": 30, "test_per_class": None} | defaults | ({} if on_disk else {"seed": seed}) | options
         counts = (options.pop("per_class"), options.pop("test_per_class"))
         images = datasets.load(name, split="all" if on_disk else "val", **options)
+        smallest = int(np.bincount(images.labels).min())
+        if "whole" in images.info and smallest <= counts[0]:
+            counts = (smallest // 2, counts[1])
+            images.source += f", {counts[0]} training images per class"
         return images, [datasets.random_split(images.labels, *counts, seed=seed + d) for d in range(draws)]
     partitions: list[dict[str, Any]] = (
         [{"partition": d + 1} for d in range(draws)] if source.protocol == "partitions" else [{}]

@@ -22,7 +22,7 @@ from camlib.models.adapters import (
     cut_class_maps,
 )
 from camlib.models.gapnet import GAPNet, Pool, identity_linear
-from camlib.models.networks import OWN_MODELS, add_cam_conv, alexnet_star_backbone, ceil_pool, lrn
+from camlib.models.networks import OWN_MODELS, add_cam_conv, alexnet_star_backbone, cam_linear, ceil_pool, lrn
 from camlib.models.tensors import digest_network, load_weights, load_weights_in_order, read_weights, refuse_misfits
 
 __all__ = [
@@ -120,7 +120,7 @@ def _build_from_torchvision(
     if cut is None:
         return adapt_torchvision(name, whole, pool)
     _, node, channels, dropout = cut
-    return GAPNet(add_cam_conv(FeaturesAt(whole, node), channels), nn.Linear(1024, num_classes), pool, dropout)
+    return GAPNet(add_cam_conv(FeaturesAt(whole, node), channels), cam_linear(num_classes), pool, dropout)
 
 
 def _build_from_timm(
@@ -140,4 +140,4 @@ def _build_from_timm(
             raise ValueError(f"the bundled weights of {name} have 1000 classes; num_classes is {num_classes}")
         return adapt_timm(timm_name, whole, pool)
     trunk = nn.Sequential(whole.conv_stem, whole.bn1, *list(whole.blocks)[:LITE0_GAP_STAGES])  # type: ignore[arg-type]
-    return GAPNet(add_cam_conv(trunk, LITE0_GAP_CHANNELS), nn.Linear(1024, num_classes), pool)
+    return GAPNet(add_cam_conv(trunk, LITE0_GAP_CHANNELS), cam_linear(num_classes), pool)

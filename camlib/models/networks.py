@@ -39,11 +39,19 @@ def _alexnet_star_gap(num_classes: int, pool: Pool) -> GAPNet:
 
 
 def add_cam_conv(backbone: nn.Module, channels: int) -> nn.Sequential:
-    """The paper's addition: one 3x3 convolution with 1024 units (gaussian 0.01, released recipe) and its ReLU."""
+    """The paper's addition: one 3x3 convolution with 1024 units and its ReLU, drawn as in the released recipe."""
     cam_conv = nn.Conv2d(channels, 1024, 3, padding=1)
     nn.init.normal_(cam_conv.weight, std=0.01)
-    nn.init.zeros_(cam_conv.bias)  # type: ignore[arg-type]
+    nn.init.ones_(cam_conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(OrderedDict(cut=backbone, CAM_conv=cam_conv, relu=nn.ReLU(True)))
+
+
+def cam_linear(num_classes: int) -> nn.Linear:
+    """The linear layer on the added convolution, drawn as in the released recipe."""
+    fc = nn.Linear(1024, num_classes)
+    nn.init.xavier_uniform_(fc.weight)
+    nn.init.zeros_(fc.bias)
+    return fc
 
 
 def _conv_relu(c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:

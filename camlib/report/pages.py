@@ -9,7 +9,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from camlib.report.plan import read_planned
+from camlib.report.plan import SUMMARY, read_planned
 from camlib.report.results import read_results
 from camlib.report.tables import format_value
 from camlib.store import write_aside
@@ -57,6 +57,7 @@ def write_index(folder: Path) -> None:
                 "data": ", ".join(data["name"] for data in record["datasets"]),
             }
         )
-    _write_page(
-        "index.html.j2", folder / "index.html", entries=entries, pages=_pages(folder), profile=folder.resolve().name
-    )
+    summary = folder / f"{SUMMARY}.params.yml"
+    not_run = read_planned(summary).not_run if summary.exists() else []
+    context = {"entries": entries, "pages": _pages(folder), "profile": folder.resolve().name, "not_run": not_run}
+    _write_page("index.html.j2", folder / "index.html", **context)

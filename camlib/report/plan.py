@@ -1,27 +1,21 @@
-"""Which notebooks run with which settings: profiles, the data and weights they need, what is missing.
-
-One structural rule tells what settings need, however they are nested: the values of `dataset`, `datasets`, `targets`
-and `trained_on` name datasets, and a mapping with `model` and `weights` is a network.
-"""
+"""Which notebooks run with which settings: the profiles, and the plan that make follows."""
 
 import ast
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from camlib import datasets, store
-from camlib.datasets.weights import find_bundled, find_released
-from camlib.store import data_root, digest, digest_package, file_sha256, write_aside
+from camlib import store
+from camlib.report.needs import keep_available, list_missing, name_missing
+from camlib.store import digest, digest_package, file_sha256, write_aside
 
-DATA_KEYS = ("dataset", "datasets", "targets", "trained_on")
+SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 # A change in these cannot change what a notebook computes.
-NOT_COMPUTING = ("cli.py", "__main__.py", "report/plan.py", "report/pages.py", "report/evidence.py")
+NOT_COMPUTING = ("cli.py", "__main__.py", "report/plan.py", "report/needs.py", "report/pages.py", "report/evidence.py")
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 
 
@@ -30,7 +24,7 @@ class Planned(NamedTuple):
 
     profile: str
     parameters: dict[str, Any]  # what takes the place of the notebook's defaults
-    not_run: list[str]  # what `auto` left out, with the reason
+    not_run: list[str]  # what was left out, with the reason
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
@@ -98,119 +92,40 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     return settings | {name: {} for name, path in notebooks.items() if set(read_parameters(path)) == {"report_dir"}}
 
 
-# ------------------------------------------------------------------------------------------------ what settings need
-
-
-def is_network(value: Any) -> bool:
-    """Whether a value is a network: a mapping with `model` and `weights`."""
-    return isinstance(value, dict) and {"model", "weights"} <= set(value)
-
-
-def _walk(settings: Any) -> Iterator[tuple[str, Any]]:
-    """("network", mapping) and ("dataset" or "trained_on", name) of everything that the settings name."""
-    if is_network(settings):
-        yield "network", settings
-    for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
-        if key in DATA_KEYS:
-            kind = "trained_on" if key == "trained_on" else "dataset"
-            names = [value] if isinstance(value, str) else value
-            yield from ((kind, name) for name in names if isinstance(name, str))
-        if isinstance(value, dict | list):
-            yield from _walk(value)
-
-
-def list_missing(settings: Any, whole: Any = None, *, downloads: bool = True) -> list[str]:
-    """What a notebook's settings need and the machine lacks, each with place and how to get it.
-
-    whole: the settings that `settings` is a part of; they say what its networks are trained on.
-    downloads: whether weights that torchvision or timm would download count as there.
-    """
-    found = list(_walk(settings))
-    networks = [value for kind, value in found if kind == "network"]
-    trains = any(network["weights"] in ("train", "finetune") for network in networks)
-    trained_on = [name for kind, name in _walk(whole or settings) if kind == "trained_on" and trains]
-    names = dict.fromkeys([name for kind, name in found if kind == "dataset"] + trained_on)
-    missing = [
-        datasets.describe_missing(name, train=name in trained_on)
-        for name in names
-        if not datasets.is_available(name, train=name in trained_on)
-    ]
-    weights = [_missing_weights(network["model"], network["weights"], downloads) for network in networks]
-    return list(dict.fromkeys([*missing, *(text for text in weights if text)]))
-
-
-def _missing_weights(model: str, weights: str, downloads: bool) -> str:
-    """What is missing of the weights of a network, or ""."""
-    if model == "efficientnet_lite0_gap" and weights == "finetune":
-        weights = "bundled"
-    if weights in ("random", "train"):
-        return ""
-    if weights in ("torchvision", "timm", "finetune"):
-        return "" if downloads or _is_downloaded(model) else f"{weights} weights of {model} are not downloaded"
-    try:
-        if weights == "released":
-            find_released(model, data_root())
-        elif weights == "bundled":
-            find_bundled("efficientnet_lite0" if model == "efficientnet_lite0_gap" else model)
-        elif not (data_root() / Path(weights).expanduser()).is_file():
-            return f"weights: missing: {weights}\n  goes into: {data_root()}"
-    except FileNotFoundError as error:
-        return str(error)
-    return ""
-
-
-def _is_downloaded(model: str) -> bool:
-    """Whether torchvision's weights lie in torch's own cache (found by name, without importing torch)."""
-    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    folder = Path(home).expanduser() / "hub" / "checkpoints"
-    name = model.removesuffix("_fc7").removesuffix("_gap").removesuffix("_cut")
-    return any(folder.glob(f"{name}-*.pth"))
-
-
-def keep_available(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]] | None:
-    """For `auto`: the settings without the items of lists that lack data or weights -> (settings, what was left out).
-
-    None if something else is missing, if nothing is left of a list, or if another setting names what was left out.
-    """
-    kept: dict[str, Any] = {}
-    left_out: list[str] = []
-    for key, value in settings.items():
-        kept[key] = value
-        if isinstance(value, list) and (key in DATA_KEYS or any(isinstance(item, dict) for item in value)):
-            lacks = {i: list_missing({key: [item]}, settings, downloads=False) for i, item in enumerate(value)}
-            kept[key] = [item for i, item in enumerate(value) if not lacks[i]]
-            dropped = {_label(value[i]): texts[0].splitlines()[0] for i, texts in lacks.items() if texts}
-            left_out += [f"{label}: {text}" for label, text in dropped.items()]
-            if dropped and (
-                not kept[key] or any(isinstance(other, str) and other in dropped for other in settings.values())
-            ):
-                return None
-    return None if list_missing(kept, downloads=False) else (kept, left_out)
-
-
-def _label(item: Any) -> str:
-    return str(item.get("label") or item.get("dataset")) if isinstance(item, dict) else str(item)
-
-
 # ------------------------------------------------------------------------------------------------ the plan
 
 
 def choose_settings(profile: str, check_data: bool = True) -> dict[str, Planned]:
     """Notebook -> how it runs. "auto" gives each notebook the richest profile whose data and weights are there.
 
-    check_data: whether data that a profile asked for by name lacks are an error.
-    Raises FileNotFoundError, with all that is missing, if a profile asked for by name lacks something.
+    check_data: whether data that a profile asked for by name lacks are an error. What a profile marked `partial` lacks
+    is left out; the summary says what.
+    Raises FileNotFoundError, with all that is missing.
     """
-    if profile != "auto":
-        chosen = {name: Planned(profile, overrides, []) for name, overrides in read_profile(profile).items()}
-        settings = _whole_settings({name: planned.parameters for name, planned in chosen.items()})
-        missing = {text for one in settings.values() for text in list_missing(one)}
-        if missing and check_data:
-            raise FileNotFoundError(
-                f"profile {profile} needs data that is not there:\n\n" + "\n\n".join(sorted(missing))
-            )
-        return chosen
-    chosen = {}
+    if profile == "auto":
+        return _choose_auto()
+    settings = read_profile(profile)
+    whole = _whole_settings(settings)
+    missing = {name: list_missing(one) for name, one in whole.items()}
+    if not check_data or not any(missing.values()):
+        return {name: Planned(profile, overrides, []) for name, overrides in settings.items()}
+    chosen, not_run = {}, []
+    if read_profiles()[profile].get("partial"):
+        for name, overrides in settings.items():
+            kept = keep_available(whole[name])
+            if kept:
+                chosen[name] = Planned(profile, {key: kept[0][key] for key in overrides}, kept[1])
+            else:
+                not_run.append(f"{name}: {name_missing(missing[name])}")
+    if not any(planned.parameters for planned in chosen.values()):
+        every = sorted({text for texts in missing.values() for text in texts})
+        raise FileNotFoundError(f"profile {profile} needs data that is not there:\n\n" + "\n\n".join(every))
+    summary = chosen.get(SUMMARY, Planned(profile, {}, []))
+    return chosen | {SUMMARY: summary._replace(not_run=not_run)}
+
+
+def _choose_auto() -> dict[str, Planned]:
+    chosen: dict[str, Planned] = {}
     for candidate, about in read_profiles().items():
         auto = about.get("auto", "always")
         if auto == "never" or (auto == "gpu" and not has_gpu()):

@@ -54,7 +54,7 @@ def load_network(
         "random": drawn from `seed`.
         a file; a relative path counts from the data folder.
     training: what "train" and "finetune" need, a mapping with the keys
-        trained_on (a dataset), train_options, eval_options (keywords of its two splits for `datasets.load`),
+        trained_on (a dataset), train_options, eval_options (keywords of its two splits, train and val or test),
         preset (a name of camlib.transforms), recipe, epochs.
     preset: by default the one that belongs to the weights. A file brings it in a JSON file beside it (its name with
         .json added or in the place of its suffix); without that it must be given. "random" takes that of `training`.
@@ -96,7 +96,8 @@ def _train_network(model: str, weights: str, pool: Pool, training: Mapping[str, 
     if set(training) != set(TRAINING_KEYS):
         raise ValueError(f"weights are {weights!r}; training has {sorted(training)}, expected {sorted(TRAINING_KEYS)}")
     train = datasets.load(training["trained_on"], split="train", **training["train_options"])
-    val = datasets.load(training["trained_on"], split="val", **training["eval_options"])
+    held_out = "val" if "val" in datasets.get_source(training["trained_on"]).splits else "test"
+    val = datasets.load(training["trained_on"], split=held_out, **training["eval_options"])
     preset, recipe = get_preset(training["preset"]), get_recipe(training["recipe"], training["epochs"])
     start = (list_models().get(model, "timm") or None) if weights == "finetune" else None
     net, history = train_model(model, train, val, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)

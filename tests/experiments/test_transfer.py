@@ -32,11 +32,12 @@ def test_a_split_that_was_fitted_is_not_fitted_again(monkeypatch):
 def test_a_subset_has_no_number_in_the_paper(tmp_path, monkeypatch):
     monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
     class_folders(tmp_path / "event_dataset", [f"event {k}" for k in range(8)], 131)
-    class_folders(tmp_path / "caltech101" / "101_ObjectCategories", ["bear", "cup"], 31)
+    class_folders(tmp_path / "caltech101" / "101_ObjectCategories", ["bear", "cup"], 20)
     targets = ({"dataset": "event8"}, {"dataset": "event8", "per_class": 60}, {"dataset": "caltech101"})
     loaded = [transfer.load_target(settings, draws=1, seed=0) for settings in targets]
     assert [target.column for target in loaded] == ["Event8", "", "Caltech101"], "with other options there is no column"
     assert loaded[2].images.info["whole"] == 8677, "a part, and known as one"
+    assert np.bincount(loaded[2].images.labels[loaded[2].splits[0][0]]).tolist() == [10, 10], "half of what is there"
     drawn = transfer.load_target({"dataset": "synthetic-transfer", "n": 200, "per_class": 2}, draws=1, seed=0)
     assert drawn.column == ""
     assert drawn.measure == "SVM accuracy"

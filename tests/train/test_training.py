@@ -1,13 +1,16 @@
 """Training: resumable to the same weights, cached by its settings, paired seeds; wrong data refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from camlib import datasets
-from camlib.train import Recipe, get_recipe, learning_rate, train_model, training
+from camlib.models import build_model
+from camlib.train import Recipe, frozen, get_recipe, learning_rate, train_model, training
+from camlib.train.training import RECIPES
 from camlib.transforms import PRESETS
 
 RECIPE = Recipe(epochs=2, lr=0.05, schedule="one_cycle", batch_size=16)
@@ -73,7 +76,8 @@ def test_both_pools_start_from_the_same_weights_and_see_the_same_images(sets, mo
         pool = settings["pool"]
         starts[pool] = [v.clone() for v in net.state_dict().values()]
         accelerator = type("One", (), {"process_index": 0, "num_processes": 1, "device": "cpu"})
-        seen[pool] = [x for x, _ in training._training_batches(train_set, preset, recipe, seed, 0, 0, accelerator)]
+        batches = training._training_batches(train_set, None, preset, recipe, seed, 0, 0, accelerator)
+        seen[pool] = [x for x, _ in batches]
         raise StopIteration
 
     monkeypatch.setattr(training, "_train", record)
@@ -123,3 +127,31 @@ def test_wrong_data_is_refused(sets):
         fit((train_set.subset(np.arange(10)), val))
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step"):
         fit(sets, recipe=Recipe(epochs=30, lr=1e18, schedule="step", batch_size=16))
+
+
+def test_a_frozen_trunk_keeps_its_weights_and_what_follows_learns():
+    load, preset = datasets.load, PRESETS["lite0_whole"]
+    sets = load("synthetic-objects", split="train", n=48), load("synthetic-objects", split="val", n=12)
+    recipe = replace(RECIPES["head"], epochs=3, batch_size=16)
+    given = {"preset": preset, "recipe": recipe, "weights": "bundled"}
+    net, history = train_model("efficientnet_lite0_gap", *sets, **given)
+    start = build_model("efficientnet_lite0_gap", 12, weights="bundled").eval()
+    assert same_weights(net.backbone.cut, start.backbone.cut), "batch statistics included"
+    assert not torch.equal(net.fc.weight, start.fc.weight)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    loss, top1 = training.evaluate_classifier(net, sets[1], preset)
+    assert history[-1]["val_top1"] == pytest.approx(top1), "from cached maps as from images"
+    assert history[-1]["val_loss"] == pytest.approx(loss, rel=1e-3)
+
+
+def test_mirrored_maps_are_mirrored_or_left():
+    maps = torch.arange(2 * 3 * 2 * 4.0).reshape(2, 3, 2, 4).repeat(16, 1, 1, 1)
+    found = frozen.mirror_maps(maps, torch.Generator().manual_seed(0))
+    left = (found == maps).flatten(1).all(1)
+    assert 0 < left.sum() < 32
+    assert torch.equal(found[~left], maps[~left].flip(-1))
+
+
+def test_a_network_without_the_added_convolution_has_no_trunk(sets):
+    with pytest.raises(ValueError, match="no added convolution"):
+        fit(sets, recipe=replace(RECIPE, frozen=True))

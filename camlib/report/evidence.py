@@ -63,13 +63,20 @@ def format_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def claims_table(kept: dict[str, list[dict[str, Any]]]) -> str:
-    """What the README says of each claim: the paper's sentence, the data of a kept run, what it measured."""
-    rows = []
+    """What the README says of each claim: the paper's sentence, and what the kept runs measured on which data."""
+    claims: dict[str, str] = {}
+    measured: dict[tuple[str, bool], list[str]] = {}
     for run, records in kept.items():
         for record, about in zip(records, list_runs(records), strict=True):
-            experiment = f"[{record['title']}](docs/results.md#{run}-{record['notebook']})"
-            rows.append((experiment, record["claim"], about["data"], record["headline"]))
-    return format_table(("Experiment", "The paper's claim", "Data", "Measured, 95 % interval"), rows)
+            claims[record["notebook"]] = record["claim"]
+            drawn = all(data["synthetic"] for data in record["datasets"])
+            link = f"[{about['data'].replace(' (synthetic)', '')}](docs/results.md#{run}-{record['notebook']})"
+            measured.setdefault((record["notebook"], drawn), []).append(f"{link}: {record['headline']}")
+    rows = [
+        (claims[name], *(" ".join(measured.get((name, drawn), ["not run"])) for drawn in (False, True)))
+        for name in sorted(claims)
+    ]
+    return format_table(("The paper's claim", "Photographs", "Drawn data (synthetic)"), rows)
 
 
 def profiles_table() -> str:

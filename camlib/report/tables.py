@@ -73,7 +73,7 @@ def list_runs(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "experiment": record["title"],
-            "data": "; ".join(map(_name_data, record["datasets"])),
+            "data": "; ".join(dict.fromkeys(map(_name_data, record["datasets"]))),
             "images": sum(data["n"] for data in record["datasets"]),
             "seconds": record["wall_seconds"],
         }

@@ -48,8 +48,9 @@ RECIPES = {
     "paper": Recipe(epochs=8, lr=0.001, schedule="step"),
     # A short modern one for networks trained from scratch on small images.
     "short": Recipe(epochs=8, lr=0.1, schedule="one_cycle"),
-    # The paper's addition on a trunk with ready weights; see benchmarks for how the rate was chosen.
-    "head": Recipe(epochs=12, lr=0.03, schedule="one_cycle", batch_size=32, frozen=True),
+    # The paper's addition on a ready trunk. Of 0.003, 0.01, 0.03 and 0.1 the rate with the best mean accuracy of both
+    # poolings on a fifth of the training images of 27 CUB classes; from 0.03 on max pooling diverges.
+    "head": Recipe(epochs=12, lr=0.01, schedule="one_cycle", batch_size=32, frozen=True),
 }
 
 

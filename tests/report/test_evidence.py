@@ -77,7 +77,7 @@ def kept(project):
 def test_tables_show_claim_data_and_measurement(kept):
     runs = evidence.read_kept()
     row = evidence.claims_table(runs).splitlines()[-1]
-    assert row == "| [T](docs/results.md#mini-01_x) | C \\| D | d (synthetic) | H |"
+    assert row == "| C \\| D | not run | [d](docs/results.md#mini-01_x): H |"
     assert "50.0 [40.0, 60.0]" in evidence.results_page(runs)
 
 

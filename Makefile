@@ -19,7 +19,7 @@ endif
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup lab reproduce planned test references readme evidence lint data bench clean test-opencv4
+.PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -69,6 +69,18 @@ test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini r
 	$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/
 	@$(MAKE) --no-print-directory reproduce PROFILE=mini
 	$(PY) -m pytest -q tests/check_report.py
+	@if [ -d "$(CAMLIB_DATA)/ILSVRC2012_img_val" ]; then $(MAKE) --no-print-directory sample; fi
+
+SAMPLE := --out reports/sample -s report_dir=../reports/sample --planned reports/pretrained
+LITE0 := {label: EfficientNet-Lite0, model: efficientnet_lite0, weights: bundled, paper_row: GoogLeNet-GAP}
+
+sample: $(READY) ## a reduced run of the profile pretrained, checked
+	@$(CAMLIB) plan pretrained
+	@$(CAMLIB) run notebooks/01_ilsvrc_localization.ipynb $(SAMPLE)/01_ilsvrc_localization.params.yml \
+	  -s 'networks=[$(LITE0)]' -s crops_networks=[] -s crops_images=20 -s gradient_images=10
+	@$(CAMLIB) run notebooks/04_fine_grained.ipynb $(SAMPLE)/04_fine_grained.params.yml
+	@$(CAMLIB) run notebooks/05_action_objects.ipynb $(SAMPLE)/05_action_objects.params.yml -s shuffles=2
+	$(PY) -m pytest -q tests/check_sample.py
 
 references: $(READY) ## run the notebooks with their defaults and keep the outputs that nbval compares
 	for notebook in notebooks/[0-9]*.ipynb; do \

@@ -76,7 +76,7 @@ def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def] 
     bins (H, W) int16: a pixel of bin b is in the sets 0..b-1 of the `levels` nested sets. Pixels are added in falling
     order of their bin to a union-find forest (8-connected) that keeps the size and bounds of each component; the root
     of a component is its first pixel in raster order. gt (M, 4), deltas (D,).
-    -> boxes (levels, 4): of the largest component (of equals the first in raster order), zeros where the set is empty;
+    -> boxes (levels, 4): of the largest component (ties go to the first in raster order), zeros where the set is empty;
        hits (D, levels) bool: whether any component has IoU >= deltas[d] with any box of gt.
     """
     height, width = bins.shape

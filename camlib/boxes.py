@@ -99,7 +99,7 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
     """The box rule of the paper's text (Section 3.2): map (H, W) -> (4,).
 
     Keeps the pixels strictly above `threshold` of the maximum and bounds their largest 8-connected component, by number
-    of pixels; of equals the one that comes first in raster order. A map whose maximum is <= 0 boxes the whole image.
+    of pixels; ties go to the first in raster order. A map whose maximum is <= 0 boxes the whole image.
     Raises ValueError for a map that is not (H, W), is empty or holds NaN, or a threshold outside [0, 1).
 
         box = largest_component_box(resized_map, 0.2)
@@ -108,7 +108,7 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)  # without the GIL
     areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
     largest = np.flatnonzero(areas == areas.max()) + 1
-    # OpenCV numbers components by 2x2 blocks, which is not raster order: of equals look for the first pixel.
+    # OpenCV numbers components by 2x2 blocks, which is not raster order: a tie goes to the first pixel.
     label = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
     x, y, width, height = stats[int(label), :4].tolist()
     return np.array([x, y, x + width, y + height], dtype=np.float64)
@@ -137,8 +137,8 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
     """The released program's boxes (`dt_box`, protocol step 3): uint8 map (H, W) -> (n, 4), in the program's order.
 
     For each threshold: mask (strictly greater), distance transform, second mask, bounding rectangles of outer and hole
-    contours, kept 5 px from the right and bottom border; all of them by area, largest first, less those that a larger
-    one half covers. The first box is the "loose" one, the second (where there is one) the "tight" one.
+    contours, kept 5 px from the right and bottom border; sorted by area, largest first, dropping any that a larger one
+    covers by half. The first box is the "loose" one, the second (where there is one) the "tight" one.
     A map with nothing above the lowest threshold boxes the whole image (the program returns nothing).
     Boxes are (x, y, x + width, y + height). Widths and heights are never below 0, equal areas keep the order in which
     they were found (the program's sort promises no order among more than 16).

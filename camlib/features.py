@@ -24,8 +24,8 @@ from camlib.store import digest, run_sharded
 from camlib.transforms import Preset, pick_device
 
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of C, for standardised features
-FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: so many folds of at most so many of the training images
-LIBLINEAR_LIMIT = 5e7  # images x features x classes: scikit-learn's solver takes them class by class, on one core
+FOLDS, FOLD_IMAGES = 3, 4000  # cross-validation: folds, and training images that it uses at most
+LIBLINEAR_LIMIT = 5e7  # images x features x classes; above this LIBLINEAR (one class at a time, one core) is too slow
 
 
 def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: int = 64) -> NDArray[np.float32]:
@@ -73,9 +73,9 @@ def fit_linear(
     """A linear SVM (one-vs-rest, L2, squared hinge: scikit-learn's LinearSVC) on standardised features.
 
     features (N, K), labels (N,) int: classes 0..C-1, each present. C is the one of `candidates` with the best
-    accuracy in a cross-validation over these images (of equals the smallest; they are tried from the smallest, and the
-    first that does worse ends the search). The scaling is folded into the result: `features @ weight.T + bias` is the
-    decision value. Two classes have two rows, one the negative of the other.
+    accuracy in a cross-validation over these images (ties go to the smallest; the search starts from the
+    smallest and ends at the first that does worse). The scaling is folded into the result:
+    `features @ weight.T + bias` is the decision value. Two classes have two rows, one the negative of the other.
 
     Beyond LIBLINEAR_LIMIT all classes are solved together by matrix products: the same minimum, in a fraction of the
     time (SUN397). Raises ValueError for shapes that don't fit, NaN, one class only, an absent class, or classes too

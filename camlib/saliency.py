@@ -8,9 +8,9 @@ def gradient_saliency(model: nn.Module, images: Tensor, classes: Tensor) -> Tens
     """`max over channels of |dS_c / dx|` with S_c the logit, not its softmax (Simonyan et al., 2014).
 
     model: any network in eval mode that gives logits (B, C). images (B, 3, H, W), preprocessed; the gradient is with
-    respect to them as they are given. classes (B, k) int64 -> (B, k, H, W), >= 0, detached, one map a class.
-    One forward pass; one backward pass for each of the k columns serves the whole batch, because in eval mode an image
-    meets no other one: the gradient of a sum of logits, one an image, holds each image's own gradient.
+    respect to them as they are given. classes (B, k) int64 -> (B, k, H, W), >= 0, detached, one map per class.
+    One forward pass; one backward pass for each of the k columns serves the whole batch, because in eval mode images
+    are independent: the gradient of the summed logits gives each image its own gradient.
     Parameters need not require gradients, and gain none. Works under torch.no_grad().
     Raises ValueError if the model is in training mode, shapes do not fit, or a class is not one of the model's.
 

@@ -38,7 +38,7 @@ def whole_boxes(draw: st.DrawFn) -> list[int]:
 
 
 def first_largest(mask: np.ndarray) -> list[int]:
-    """Bounds of the largest 8-connected component by scipy; of equals the one whose first pixel comes first."""
+    """Bounds of the largest 8-connected component by scipy; ties go to the one whose first pixel comes first."""
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     flat = labels.ravel()
     best = max(range(1, n + 1), key=lambda k: ((flat == k).sum(), -np.argmax(flat == k)))

@@ -70,7 +70,10 @@ ILSVRC_META = "ILSVRC2012_devkit_t12/data/meta.mat"
 def read_tiny_imagenet(
     name: str, split: str, places: Mapping[str, Path], *, classes: int | None, per_class: int | None
 ) -> Dataset:
-    """Tiny-ImageNet-200 from its folder or its zip. classes: the first so many wnids; per_class: their first images."""
+    """Tiny-ImageNet-200 from its folder or its zip.
+
+    classes, per_class: read only the first n wnids, the first n images of each.
+    """
     place = places["images"]
     base: Path | zipfile.Path = place
     source, archive, prefix = f"folder {place.name}", None, str(place)

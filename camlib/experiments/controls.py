@@ -51,7 +51,7 @@ def measure_runs(
     regions: name -> N masks (H, W) bool, which may come from a generator; classes (N,): those whose maps came first.
     Beside the maps of the true run stand that run's maps of other classes, two blind maps, and the mean over the
     shuffled runs. The control are the shuffled runs' two classes, which nothing tells apart: averaged over the images
-    of a class, for these share one classifier's luck.
+    of a class, because these depend on the same classifier.
     Raises ValueError naming the image whose map or mask is at fault, or if there are more of one than of the other.
     """
     kept = []
@@ -63,7 +63,7 @@ def measure_runs(
         except ValueError as error:
             raise ValueError(f"image {i}: {error}") from None
     if len(kept) != len(classes):
-        raise ValueError(f"{len(kept)} images have maps, but there are {len(classes)} classes; expected one an image")
+        raise ValueError(f"{len(kept)} images have maps, but there are {len(classes)} classes; expected one per image")
     shares = np.array(kept).transpose(1, 2, 0, 3)  # (regions, 2 R + 2, N, 4)
     runs = {}
     for name, region in zip(regions, shares, strict=True):

@@ -26,7 +26,7 @@ class ReceptiveField(NamedTuple):
 
 
 def receptive_field(net: GAPNet, limit: int = 2048) -> ReceptiveField:
-    """Receptive field of the units of a network's last feature maps, square kernels taken for granted, by experiment.
+    """Receptive field of the units of a network's last feature maps, measured by probing; assumes square kernels.
 
     A NaN in the input spreads to exactly the units that see it, through pooling, ReLU and zero weights alike: the field
     ends where a growing poisoned margin reaches the unit, from either side, found by bisection. In float64: the fast

@@ -133,7 +133,7 @@ def plot_side_by_side(
     titles: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """A row an image: the picture, then a column for each name with its map and predicted boxes; true boxes on all.
+    """One row per image: the picture, then a column per name with its map and predicted boxes; true boxes on all.
 
     heatmaps_by_name: e.g. {"GAP": maps, "GMP": maps}, for each image a map (H, W) of its size; boxes (n, 4) or (4,).
     Raises ValueError for no images, lists of another length, or boxes under a name that has no maps.
@@ -163,7 +163,7 @@ def _picture_axes(images: Sequence[Image], columns: int, cell: float, title: str
     if not len(images):
         raise ValueError("no images to show; expected at least one")
     aspects = [np.shape(image)[0] / np.shape(image)[1] for image in images]
-    # A row is as tall as its tallest picture, but a panorama leaves room for its title and a tower does not rule all.
+    # A row is as tall as its tallest picture, within limits: a wide one leaves room for its title.
     rows = [float(np.clip(max(aspects[i : i + columns]), 0.4, 1.4)) for i in range(0, len(images), columns)]
     fig, axes = plt.subplots(
         len(rows),

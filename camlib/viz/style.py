@@ -29,7 +29,7 @@ def set_style() -> None:
 
 
 def check_names(what: str, named: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """ValueError if something stands under a name that nothing else bears: it would be left out in silence."""
+    """ValueError if a name has no counterpart: what it names would be dropped silently."""
     if unknown := set(named) - set(known):
         raise ValueError(f"{what} names {sorted(unknown)}; expected some of {list(known)}")
 

@@ -174,3 +174,30 @@ def test_a_parameters_cell_must_be_one_cell_of_literals(project):
     nbformat.write(notebook, path)
     with pytest.raises(ValueError, match="0 cells are tagged"):
         plan.read_parameters(path)
+
+
+def test_a_partial_profile_runs_what_is_there_and_names_the_rest(project, monkeypatch):
+    profiles = {"pretrained": {"for": "ready weights", "time": "minutes", "partial": True}}
+    profiles["mini"] = {"for": "drawn data", "time": "minutes"}
+    (project / "params" / "profiles.yml").write_text(yaml.safe_dump(profiles, sort_keys=False))
+    make_notebook(project / "notebooks" / "02_y.ipynb")
+    make_notebook(project / "notebooks" / "90_summary.ipynb", parameters='report_dir = "."  # str: folder')
+    networks = [
+        {"label": "one", "model": "mini_gap", "weights": "random"},
+        {"label": "two", "model": "mini_gap", "weights": "two.safetensors"},
+    ]
+    more = "\nnetworks = []  # list: n\nchosen = []  # list: labels\nalso = []  # list: datasets"
+    make_notebook(project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + more)
+    first = {"networks": networks, "chosen": ["one", "two"], "also": [{"data": {"dataset": "sun397"}}]}
+    settings = {"01_x": first, "02_y": {"data": {"dataset": "svt"}}}
+    (project / "params" / "pretrained.yml").write_text(yaml.safe_dump(settings))
+    lines = plan.write_plan("pretrained")
+    kept = planned(project, "pretrained")
+    assert [network["label"] for network in kept.parameters["networks"]] == ["one"]
+    assert kept.parameters["chosen"] == ["one"]
+    assert kept.parameters["also"] == []
+    assert not (project / "reports" / "pretrained" / "02_y.params.yml").exists()
+    assert "  90_summary, not run: 02_y: svt: missing: svt1/train.xml" in lines
+    (project / "params" / "pretrained.yml").write_text(yaml.safe_dump({"02_y": settings["02_y"]}))
+    with pytest.raises(FileNotFoundError, match="svt: missing"):
+        plan.write_plan("pretrained")

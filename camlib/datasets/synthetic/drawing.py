@@ -20,7 +20,7 @@ SUPER = 3  # odd, so that every pixel has a centre sample
 
 
 def disc(cx: float = 0, cy: float = 0, radius: float = 1, ry: float | None = None, n: int = 20) -> Polygon:
-    """A regular n-gon, by default so many corners that it looks round; `ry` makes it an ellipse."""
+    """A regular n-gon, by default with enough corners to look round; `ry` makes it an ellipse."""
     angle = 2 * np.pi * (np.arange(n) / n - 0.25)  # the first corner on top
     return np.stack([cx + radius * np.cos(angle), cy + (radius if ry is None else ry) * np.sin(angle)], 1)
 

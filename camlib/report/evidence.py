@@ -11,7 +11,7 @@ from camlib import datasets, store
 from camlib.datasets.base import Source
 from camlib.report.plan import choose_settings, format_plans, read_profiles
 from camlib.report.results import read_results
-from camlib.report.tables import list_runs, pivot_values
+from camlib.report.tables import SHOWN, arrange_values, list_runs
 from camlib.store import write_aside
 
 
@@ -139,13 +139,10 @@ def results_page(kept: dict[str, list[dict[str, Any]]]) -> str:
 
 def _values_table(values: Sequence[dict[str, Any]]) -> list[str]:
     """Few values stand in a table; many are folded."""
-    table = pivot_values(values)
-    if len(table.columns) > len(table):
-        table = pivot_values(values, "name")
-    text = format_table(
-        ["", *table.columns], [(name, *row) for name, row in zip(table.index, table.values, strict=True)]
-    )
-    if len(table) <= 12:
+    table = arrange_values(values)
+    rows = [(name, *row) for name, row in zip(table.index, table.values, strict=True)]
+    text = format_table(["", *table.columns], rows)
+    if len(table) <= SHOWN:
         return [text]
     return [f"<details><summary>{len(table)} rows</summary>\n\n{text}\n\n</details>"]
 

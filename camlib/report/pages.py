@@ -11,7 +11,7 @@ from pygments.formatters import HtmlFormatter
 
 from camlib.report.plan import SUMMARY, read_planned
 from camlib.report.results import read_results
-from camlib.report.tables import format_value
+from camlib.report.tables import SHOWN, arrange_values, list_runs
 from camlib.store import write_aside
 
 
@@ -42,19 +42,20 @@ def render_notebook(executed: Path) -> None:
 
 def write_index(folder: Path) -> None:
     """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
-    entries = []
-    for record in read_results(folder):
+    records, entries = read_results(folder), []
+    for record, about in zip(records, list_runs(records), strict=True):
         picture = folder / f"{record['notebook']}.png"
-        planned = read_planned(folder / f"{record['notebook']}.params.yml")
+        planned, table = read_planned(folder / f"{record['notebook']}.params.yml"), arrange_values(record["values"])
         entries.append(
             record
             | {
                 "profile": planned.profile,
                 "not_run": planned.not_run,
                 "picture": base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
-                "rows": [value | {"text": format_value(value)} for value in record["values"]],
+                "table": table.to_html(border=0),
+                "long": len(table) > SHOWN,
                 "synthetic": all(data["synthetic"] for data in record["datasets"]),
-                "data": ", ".join(data["name"] for data in record["datasets"]),
+                "data": about["data"].replace(" (synthetic)", ""),
             }
         )
     summary = folder / f"{SUMMARY}.params.yml"

@@ -13,7 +13,7 @@ from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
 from camlib.report.paper import NUMBERS, Number, describe_difference, format_number, lookup
 from camlib.report.provenance import describe_dataset, describe_machine
-from camlib.report.tables import as_plot_row, fold_table, pivot_values
+from camlib.report.tables import SHOWN, as_plot_row, fold_table, pivot_values
 from camlib.stats import Comparison, SeedComparison, bootstrap_interval, compare, compare_seeds
 from camlib.store import write_aside
 
@@ -211,12 +211,12 @@ class Experiment:
         return np.random.default_rng(self._seed).choice(among, min(count, n), replace=False)
 
     def verdict(self, *whats: str, against: str = "") -> str:
-        """What the comparisons say, one sentence each: those of the named measures, against one method; else all."""
+        """What the comparisons say, a line each: those of the named measures, against one method; else all."""
         kept = [c for c in self.comparisons if not whats or c["what"] in whats]
         chosen = [c["sentence"] for c in kept if against in ("", c["second"])]
-        return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in chosen)
+        return "\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in chosen)
 
-    def table(self, names: Sequence[str] = (), rows: str = "model", shown: int = 12) -> "pd.DataFrame | Any":
+    def table(self, names: Sequence[str] = (), rows: str = "model", shown: int = SHOWN) -> "pd.DataFrame | Any":
         """The values as a table: a row per model (or per name), a column per name (or model), the paper beside.
 
         names: of the values that it shows, by default all. More rows than `shown` are folded in a notebook.

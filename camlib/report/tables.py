@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+SHOWN = 12  # rows of a table that a page shows at once
+
 
 def format_value(value: Mapping[str, Any], decimals: int = 1) -> str:
     """ "41.3 [38.0, 44.7]": a value with its 95 % interval, if it has one."""
@@ -37,6 +39,12 @@ def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd
     return pd.DataFrame.from_dict(cells, orient="index", columns=order).fillna("")
 
 
+def arrange_values(values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """`pivot_values` with a row per model, or per name where that would have more columns than rows."""
+    table = pivot_values(values)
+    return table if len(table.columns) <= len(table) else pivot_values(values, "name")
+
+
 class FoldedTable:
     """A table of which a page shows the first rows, and the others when asked for them."""
 
@@ -52,7 +60,7 @@ class FoldedTable:
         return first.to_html() + folded
 
 
-def fold_table(table: pd.DataFrame, shown: int = 12) -> "pd.DataFrame | FoldedTable":
+def fold_table(table: pd.DataFrame, shown: int = SHOWN) -> "pd.DataFrame | FoldedTable":
     """The table itself, or, if it has more rows than `shown`, folded after these."""
     return table if len(table) <= shown else FoldedTable(table, shown)
 

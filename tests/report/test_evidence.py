@@ -11,7 +11,7 @@ import pytest
 import skimage
 from PIL import Image
 
-from camlib.report import evidence, plan
+from camlib.report import evidence, pages, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,11 +62,11 @@ def kept(project):
         "name": "error", "model": "GAP", "value": 50.0, "unit": "%", "n": 9, "interval": [40.0, 60.0],
         "interval_kind": "bootstrap over images", "paper": None, "dataset": "d", "synthetic": True, "subset": False,
     }  # fmt: skip
-    data = {"name": "d", "split": "val", "n": 9, "source": "drawn", "synthetic": True, "whole": None}
+    data = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "drawn", "synthetic": True, "whole": None}
     record = {
         "schema": 2, "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
         "values": [value], "datasets": [data], "networks": {}, "seed": 0, "device": "CPU", "wall_seconds": 1.0,
-        "git_commit": "0" * 40,
+        "comparisons": [], "git_commit": "0" * 40,
     }  # fmt: skip
     (folder / "01_x.json").write_text(json.dumps(record))
     texts = plan.format_plans("mini", plan.choose_settings("mini"))
@@ -108,3 +108,12 @@ def test_no_temporary_copy_of_a_text_is_left(kept, project):
     assert "| `svt` |" in (project / "data" / "README.md").read_text()
     names = subprocess.run(["ls", "-A", project / "data"], capture_output=True, text=True, check=True).stdout.split()
     assert names == ["README.md"]
+
+
+def test_the_front_page_opens_with_the_claims(kept):
+    """The files of a kept run are those that a report's folder holds."""
+    pages.write_index(kept)
+    page = (kept / "index.html").read_text()
+    assert page.index("C | D") < page.index('id="01_x"'), "claims first"
+    assert "50.0 [40.0, 60.0]" in page
+    assert page.count('class="tag synthetic"') == 3

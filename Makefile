@@ -13,11 +13,8 @@ PY := $(VENV)/bin/python
 CAMLIB := $(VENV)/bin/camlib
 READY := $(VENV)/.installed
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
-ifdef CAMLIB_DATA
-export CAMLIB_DATA := $(abspath $(CAMLIB_DATA))
-endif
 # Settings of this shell must not reach the notebooks' kernels.
-unexport PYTHONPATH PYTHONHOME
+unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
 .PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4
 
@@ -54,7 +51,7 @@ planned: $(OUT)/index.html
 
 # The plan of a notebook changes when its cells, its parameters, the code or the lock do; nothing else makes it run again.
 $(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
-	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --planned $<
+	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --params $<
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
@@ -71,7 +68,7 @@ test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini r
 	$(PY) -m pytest -q tests/check_report.py
 	@if [ -d "$(CAMLIB_DATA)/ILSVRC2012_img_val" ]; then $(MAKE) --no-print-directory sample; fi
 
-SAMPLE := --out reports/sample -s report_dir=../reports/sample --planned reports/pretrained
+SAMPLE := --out reports/sample -s report_dir=../reports/sample --params reports/pretrained
 LITE0 := {label: EfficientNet-Lite0, model: efficientnet_lite0, weights: bundled, paper_row: GoogLeNet-GAP}
 
 sample: $(READY) ## a reduced run of the profile pretrained, checked

@@ -1,18 +1,20 @@
 """`camlib`: the command line. `plan`, `run`, `render` and `index` are make's; `data` is for people."""
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-import yaml
 
 from camlib import datasets
 from camlib.datasets.weights import RELEASED_FILES, find_released
-from camlib.report.plan import check_parameters, read_planned, write_plan
+from camlib.report.plan import check_parameters, parse_value, read_overrides, write_plan
 from camlib.store import data_root
 
+# Variables of the shell that would reach the kernel: figures that are not kept, other packages.
+CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -39,19 +41,19 @@ def data() -> None:
 def run(
     notebook: Path,
     out: Annotated[Path, typer.Option(help="folder of the executed notebook, its JSON and figures")],
-    planned: Annotated[Path | None, typer.Option(help="file of `camlib plan`")] = None,
+    params: Annotated[Path | None, typer.Option(help="YAML file of parameters, or a file of `camlib plan`")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value, YAML value; may repeat")] = None,
 ) -> None:
     """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    values: dict[str, Any] = dict(read_planned(planned).parameters) if planned else {}
+    values: dict[str, Any] = dict(read_overrides(params)) if params else {}
     values.setdefault("report_dir", str(out.resolve()))
-    for item in set_ or []:
-        name, _, value = item.partition("=")
-        values[name] = yaml.safe_load(value)
-    check_parameters(values, notebook, str(planned or "--set"))
+    values |= dict(map(parse_value, set_ or []))
+    check_parameters(values, notebook, str(params or "--set"))
+    for name in [name for name in os.environ if name in CHANGES_RESULTS or name.startswith("ACCELERATE_")]:
+        del os.environ[name]
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f"{notebook.stem}.partial.ipynb"
     started = time.monotonic()

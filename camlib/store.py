@@ -23,12 +23,12 @@ SHARD = 1024  # images: what a kill can cost
 
 def data_root() -> Path:
     """The folder that holds the datasets: $CAMLIB_DATA (a relative path counts from the project), else data/raw."""
-    return PROJECT_ROOT / (os.environ.get("CAMLIB_DATA") or "data/raw")
+    return PROJECT_ROOT / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
 
 
 def _made_here() -> Path:
     """Where caches and checkpoints go: $CAMLIB_CACHE (a relative path counts from the project), else data/."""
-    return PROJECT_ROOT / (os.environ.get("CAMLIB_CACHE") or "data")
+    return PROJECT_ROOT / Path(os.environ.get("CAMLIB_CACHE") or "data").expanduser()
 
 
 def cache_dir() -> Path:

@@ -1,7 +1,9 @@
 """What make calls: failed notebooks, self-contained pages."""
 
 import json
+import os
 
+import pytest
 from builders import make_notebook
 from typer.testing import CliRunner
 
@@ -38,3 +40,37 @@ def test_pages_are_self_contained_and_drop_progress_bars(project):
     assert "bar</pre>" not in outputs
     cli.index(out)
     assert "01_x.html" in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "\ufeffseed: 0\n"])
+def test_a_parameters_file_may_be_empty(project, text):
+    notebook = make_notebook(project / "notebooks" / "01_x.ipynb")
+    (project / "p.yml").write_text(text, encoding="utf-8")
+    cli.run(notebook, project / "out", project / "p.yml", None)
+    assert (project / "out" / "01_x.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "message"),
+    [
+        ("- a\n", [], r"p\.yml: holds list; expected a mapping"),
+        ("seed: [1, 2\n", [], r"p\.yml: not YAML"),
+        ("sead: 1\n", [], r"p\.yml: 01_x has no parameter 'sead'"),
+        ("", ["seed=[1, 2"], r"--set seed=\[1, 2: the value of seed is not YAML"),
+    ],
+)
+def test_wrong_parameters_are_named_before_anything_runs(project, text, given, message):
+    notebook = make_notebook(project / "notebooks" / "01_x.ipynb")
+    (project / "p.yml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        cli.run(notebook, project / "out", project / "p.yml", given)
+    assert not (project / "out").exists()
+
+
+def test_settings_of_the_shell_do_not_reach_the_notebooks(project, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    body = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    cli.run(make_notebook(project / "notebooks" / "01_x.ipynb", body), project / "out", None, None)
+    assert "image/png" in (project / "out" / "01_x.ipynb").read_text()
+    assert not {"MPLBACKEND", "ACCELERATE_MIXED_PRECISION"} & set(os.environ)

@@ -21,6 +21,7 @@ from camlib.datasets.parsing import (
     check_same,
     clip_boxes,
     find_twice,
+    list_files,
     need_place,
     parse_xml,
     read_cells,
@@ -38,7 +39,7 @@ def read(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     """
     pictures, lists_folder, base = places["images"], places["lists"], places["images"].parent
     ending = f"_{split}.txt"
-    lists = sorted(lists_folder.glob(f"*{ending}"))
+    lists = list_files(lists_folder, f"*{ending}")
     classes = [file.name.removesuffix(ending) for file in lists]
     pictured = {image.rpartition("_")[0] for image in walk_images(pictures)}
     check_same(
@@ -53,7 +54,7 @@ def read(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     twice = [f"{image} is listed twice" for image in find_twice(images)]
     if wrong := strange + empty + twice:
         raise ValueError(f"{lists_folder}: expected each image once, in its class's list; {wrong[0]}")
-    others = sorted(lists_folder.glob(f"*_{'test' if split == 'train' else 'train'}.txt"))
+    others = list_files(lists_folder, f"*_{'test' if split == 'train' else 'train'}.txt")
     both = {cells[0] for file in others for cells in read_cells(file)} & set(images)
     if both:
         raise ValueError(f"{lists_folder}: {len(both)} images are in lists of both parts: {min(both)}")

@@ -75,10 +75,10 @@ class Dataset:
         where = f"{self.archive}/{file}" if self.archive else file
         try:
             data = _open_zip(self.archive, os.getpid()).read(file) if self.archive else Path(file).read_bytes()
-            return Image.open(io.BytesIO(data)).convert("RGB")
+            return convert_rgb(Image.open(io.BytesIO(data)))
         except (FileNotFoundError, KeyError) as error:
             raise FileNotFoundError(f"{where}: no such image") from error
-        except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile) as error:  # what PIL and zipfile raise
+        except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
             raise OSError(f"{where}: not a readable image ({error})") from error
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
@@ -130,6 +130,19 @@ class Dataset:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error.filename}: no such image") from error
         return [(stat.st_size, stat.st_mtime_ns) for stat in found]
+
+
+def convert_rgb(image: Image.Image) -> Image.Image:
+    """An image as 8-bit RGB, transparency dropped. Greys of 16 bits keep their upper 8 (PIL would cut them off at 255).
+
+    Raises ValueError for grey values that are not whole numbers.
+    """
+    if image.mode == "F":
+        raise ValueError("its grey values are fractions; expected 8 or 16 bits")
+    if image.mode.startswith("I"):
+        greys = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((greys >> 8 if greys.max() > 255 else greys).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _columns_of(value: Any) -> list[Any]:

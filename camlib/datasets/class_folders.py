@@ -64,7 +64,7 @@ _CALTECH = "https://data.caltech.edu/records/"
 SOURCES = {
     "caltech101": _source(
         "caltech101",
-        ("caltech101/101_ObjectCategories", "101_ObjectCategories"),
+        ("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories", "101_ObjectCategories"),
         Archive(f"{_CALTECH}mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"),
         "CC BY 4.0",
         30,

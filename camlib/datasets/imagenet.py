@@ -52,10 +52,12 @@ from camlib.datasets.parsing import (
     check_inside,
     check_same,
     class_of,
+    list_files,
     need_place,
     parse_xml,
     read_cells,
     read_numbers,
+    read_pairs,
     read_voc_boxes,
     show_progress,
     walk_images,
@@ -85,7 +87,9 @@ def read_tiny_imagenet(
             base = zipfile.Path(place, f"{prefix}/")
         except zipfile.BadZipFile as error:
             raise ValueError(f"{place}: not a zip file, perhaps an incomplete download ({error})") from error
-    words = dict(line.split("\t", 1) for line in (base / "words.txt").read_text(encoding="utf-8").splitlines())
+    if not (base / "wnids.txt").is_file():
+        raise FileNotFoundError(f"{place}: expected wnids.txt, words.txt, train and val in its folder {prefix}")
+    words = read_pairs(base / "words.txt", "\t")
     known = sorted(cells[0] for cells in read_cells(base / "wnids.txt"))
     index = {wnid: k for k, wnid in enumerate(known[:classes])}
 
@@ -134,8 +138,7 @@ def _read_words(places: Mapping[str, Path]) -> dict[str, str]:
     if "meta" in places:
         return {wnid: text for wnid, (_, text) in _devkit_synsets(places["meta"]).items()}
     if "mapping" in places:
-        lines = places["mapping"].read_text(encoding="utf-8").splitlines()
-        return dict(line.split(" ", 1) for line in lines)
+        return read_pairs(places["mapping"], " ")
     return {}
 
 
@@ -172,7 +175,7 @@ def _read_annotations(
 ) -> dict[str, Any]:
     """Boxes and sizes of the validation images; fills in the wnids of images that lie in no wnid folder."""
     files = [annotations / f"{stem}.xml" for stem in stems]
-    annotated = {path.stem for path in annotations.glob("*.xml")}  # a part of the images is read as a part
+    annotated = {path.stem for path in list_files(annotations, "*.xml")}  # a part of the images is read as a part
     check_same(stems, annotated & set(stems), f"images in {place} have no annotation in {annotations}", "")
     boxes, sizes = [], np.zeros((len(stems), 2))
     for i, file in enumerate(show_progress(files, "annotations")):

@@ -37,6 +37,22 @@ def read_lines(path: Path | zipfile.Path) -> list[str]:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
 
 
+def read_pairs(path: Path | zipfile.Path, separator: str) -> dict[str, str]:
+    """The lines of a list "key<separator>text". Raises ValueError, naming file and line, for a line without it."""
+    pairs = {}
+    for line in read_lines(path):
+        key, found, text = line.partition(separator)
+        if not found:
+            raise ValueError(f"{path}: expected a name, {separator!r} and words in each line, got {line!r}")
+        pairs[key] = text.strip()
+    return pairs
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that match the pattern, sorted; hidden ones (those of macOS among them) are ignored."""
+    return sorted(path for path in folder.glob(pattern) if path.name[0] != ".")
+
+
 def read_cells(path: Path | zipfile.Path) -> list[list[str]]:
     """The non-empty lines of a list, each split at white space."""
     return [line.split() for line in read_lines(path)]
@@ -115,15 +131,26 @@ def read_sizes(files: Sequence[str]) -> np.ndarray:
     """(width, height) of image files, from their headers. Raises what names the missing or unreadable file."""
     sizes = np.zeros((len(files), 2), np.int64)
     for i, file in enumerate(show_progress(files, "image sizes")):
-        with Image.open(file) as image:
-            sizes[i] = image.size
+        try:
+            with Image.open(file) as image:
+                sizes[i] = image.size
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{file}: {error}") from error
     return sizes
 
 
 def walk_images(base: Path) -> list[str]:
-    """Images under a folder, at any depth, as sorted relative paths with forward slashes."""
+    """Images under a folder, at any depth, as sorted relative paths with forward slashes.
+
+    Links are followed. Hidden files and folders are ignored. Raises ValueError for a link to a folder above it.
+    """
     images = []
-    for folder, _, files in os.walk(base):
+    for folder, inner, files in os.walk(base, followlinks=True):
+        inner[:] = [name for name in inner if name[0] != "."]
+        for name in inner:
+            path = Path(folder, name)
+            if path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve()):
+                raise ValueError(f"{path}: links to a folder that it lies in")
         inside = Path(folder).relative_to(base).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
         images += [prefix + f for f in files if f.lower().endswith((".jpg", ".jpeg", ".png")) and f[0] != "."]

@@ -66,7 +66,28 @@ def read_profiles() -> dict[str, dict[str, str]]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    """A mapping; an empty file is an empty one. Raises ValueError, naming the file, for anything else."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML in UTF-8 ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds {type(found).__name__}; expected a mapping of names to values")
+    return found
+
+
+def read_overrides(path: Path) -> dict[str, Any]:
+    """What takes the place of a notebook's defaults: a file of `camlib plan`, or a mapping of parameters."""
+    return read_planned(path).parameters if "made_by" in _read_yaml(path) else _read_yaml(path)
+
+
+def parse_value(text: str) -> tuple[str, Any]:
+    """ "epochs=3" -> ("epochs", 3), a YAML value. Raises ValueError, naming the parameter, if it isn't one."""
+    name, _, value = text.partition("=")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {text}: the value of {name} is not YAML ({error})") from error
 
 
 def read_profile(profile: str) -> dict[str, dict[str, Any]]:
@@ -198,7 +219,7 @@ def read_planned(path: Path) -> Planned:
     try:
         planned = _read_yaml(path)
         return Planned(planned["profile"], planned["parameters"], planned["not_run"])
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a plan of one notebook ({error!r})") from error
 
 

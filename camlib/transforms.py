@@ -178,7 +178,8 @@ def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") 
         with write_aside(path) as aside:
             out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
             decoded = _decode_batches(dataset, size, interpolation, batches)
-            progress = tqdm(zip(batches, decoded, strict=True), f"decode {dataset.name} {dataset.split}", len(batches))
+            what = f"decode {dataset.name} {dataset.split}"
+            progress = tqdm(zip(batches, decoded, strict=True), what, len(batches), disable=len(dataset) < 1000)
             for indices, images in progress:
                 out[indices] = images.numpy()
             out.flush()

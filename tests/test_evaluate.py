@@ -1,5 +1,7 @@
 """A network over a dataset: the batched pass against image-by-image arithmetic; shards survive; bad maps are named."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -141,3 +143,22 @@ def test_synthetic_data_are_localized_end_to_end(net):
     assert (wrong["top-5 localization error"] <= wrong["top-1 localization error"]).all()
     assert (wrong["top-5 classification error"] <= wrong["top-1 classification error"]).all()
     assert 0.2 <= metrics.fit_centre_fraction(images.sizes, images.boxes) <= 1
+
+
+def test_unknown_sizes_are_read_from_the_files(folder_dataset):
+    known = folder_dataset
+    unknown = replace(known, sizes=np.zeros_like(known.sizes))
+    net = build_model("mini_gap", 2).eval()
+    preset = Preset(32, 32)
+    for one, other in zip(
+        evaluate.iterate_maps(net, known, preset), evaluate.iterate_maps(net, unknown, preset), strict=True
+    ):
+        assert np.array_equal(one, other)
+    assert np.array_equal(
+        evaluate.localize(net, known, preset).known_boxes, evaluate.localize(net, unknown, preset).known_boxes
+    )
+    crops = Preset(40, 32)
+    assert np.array_equal(
+        evaluate.localize_released(net, known, crops).loose, evaluate.localize_released(net, unknown, crops).loose
+    )
+    assert (unknown.sizes == 0).all(), "the dataset itself is left alone"

@@ -5,6 +5,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -137,6 +138,17 @@ def read_sizes(files: Sequence[str]) -> np.ndarray:
         except Image.DecompressionBombError as error:
             raise ValueError(f"{file}: {error}") from error
     return sizes
+
+
+def measure_sizes(dataset: Dataset) -> Dataset:
+    """The dataset with its images' sizes, read from the files where they are not known (ILSVRC's training images)."""
+    unknown = np.flatnonzero((dataset.sizes < 1).any(1))
+    if not len(unknown):
+        return dataset
+    sizes = dataset.sizes.copy()
+    in_files = dataset.files is not None and dataset.archive is None
+    sizes[unknown] = read_sizes([dataset.files[i] for i in unknown]) if in_files else [dataset[i].size for i in unknown]  # type: ignore[index]
+    return replace(dataset, sizes=sizes)
 
 
 def walk_images(base: Path) -> list[str]:

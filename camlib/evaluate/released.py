@@ -11,6 +11,7 @@ from torch import Tensor
 from camlib.boxes import released_boxes, to_8_bit
 from camlib.cam import class_activation_maps, merge_ten_crop, ten_crop
 from camlib.datasets.base import Dataset
+from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
 from camlib.models import GAPNet, digest_network
 from camlib.store import digest, run_sharded
@@ -40,7 +41,7 @@ def localize_released(
     Every image is squashed to `preset.squash`; the ten crops of `preset.crop` go through the network together.
     merge: see `cam.merge_ten_crop`. Raises as `localize` does.
     """
-    top = min(top, net.fc.out_features)
+    dataset, top = measure_sizes(dataset), min(top, net.fc.out_features)
 
     def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, Tensor]:
         return predict_ten_crop(net, x, preset.crop, top, merge)
@@ -105,7 +106,7 @@ def predict_released_maps(
     net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, merge: Literal["abs_sum", "mean"] = "abs_sum"
 ) -> list[np.ndarray]:
     """For figures: the 8-bit maps (H, W) of the released protocol, of each image's best class by ten crops."""
-    few = dataset.subset(indices)
+    few = measure_sizes(dataset.subset(indices))
 
     def forward(x: Tensor, batch: np.ndarray) -> np.ndarray:
         return predict_ten_crop(net, x, preset.crop, 1, merge)[1].cpu().numpy()[:, 0]

@@ -12,6 +12,7 @@ from torch import Tensor
 from camlib.boxes import largest_component_box, threshold_boxes
 from camlib.cam import class_activation_maps, resize_map
 from camlib.datasets.base import Dataset
+from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
 from camlib.metrics import box_hits, correct_over_thresholds, localization_errors, map_extent
 from camlib.models import GAPNet, digest_network
@@ -60,7 +61,7 @@ def localize(
     with no positive value boxes the whole image. method: "cam", or "gradient" for the saliency baseline.
     Raises what the dataset raises for a bad image, and ValueError naming the image whose map is not finite.
     """
-    fractions = np.asarray(list(thresholds), float)
+    dataset, fractions = measure_sizes(dataset), np.asarray(list(thresholds), float)
     top = min(top, net.fc.out_features)
     windows = crop_windows(dataset.sizes, preset)
 
@@ -122,6 +123,7 @@ def iterate_maps(
     Each is resized to its place in the original image; outside the centre crop it is its minimum or 0, the lower.
     classes (N,) int; or (N, k), k classes per image, which yields (k, H, W).
     """
+    dataset = measure_sizes(dataset)
     chosen = dataset.labels if classes is None else np.asarray(classes)
     asked = torch.from_numpy(chosen.reshape(len(dataset), -1))  # (N, k)
     windows = crop_windows(dataset.sizes, preset).round().astype(int)

@@ -30,11 +30,16 @@ def build_torchvision(name: str, num_classes: int, weights: str | Path | None) -
     if weights == "torchvision":
         if num_classes != 1000:
             raise ValueError(f"torchvision's weights for {name} have 1000 classes; num_classes is {num_classes}")
-        return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
+        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        try:
+            return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
+        except (RuntimeError, OSError) as error:  # a damaged file; no connection
+            raise ValueError(f"{file}: torchvision's weights can't be had from {url} ({error})") from error
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # Their ImageNet weights expect inputs rescaled inside the net.
-        options = {"init_weights": True, "aux_logits": False, "transform_input": weights is not None}
+        # Their ImageNet weights expect inputs rescaled inside the net. No tensor says so: it is fixed for all weights.
+        options = {"init_weights": True, "aux_logits": False, "transform_input": True}
     return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 

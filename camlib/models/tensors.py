@@ -1,10 +1,15 @@
 """Weights as tensors: reading a file, filling a network, saying what does not fit, and a network's identity."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
+import torch.fx
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -13,16 +18,37 @@ from camlib.store import digest
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read tensors from a safetensors file, or from a state dict saved by torch (nothing is unpickled but tensors)."""
+    """Read tensors from a safetensors file, or from what torch saved (nothing is unpickled but tensors).
+
+    A training script's checkpoint is understood: a state dict inside it, and names that DataParallel or torch.compile
+    prefixed. Raises FileNotFoundError, or ValueError that says what the file holds instead.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
+        if path.suffix.lower() == ".safetensors":
+            return unwrap_state(load_file(path), path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path} is not a whole weights file: {error}") from error
+    return unwrap_state(state, path)
+
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network")  # keys of a state dict in a checkpoint
+PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+
+
+def unwrap_state(state: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in what a file holds, without the prefixes that all its names share."""
+    for key in NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        kind = f"the keys {', '.join(map(str, list(state)[:6]))}" if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} holds {kind}; expected a state dict, names of tensors, perhaps under 'state_dict'")
+    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
@@ -57,6 +83,35 @@ def load_weights_in_order(net: nn.Module, state: dict[str, Tensor], path: object
 
 
 def digest_network(net: nn.Module) -> str:
-    """A hash of every tensor of a network and of its structure: 16 hex digits."""
+    """A hash of the function that a network computes: 16 hex digits.
+
+    It covers tensors, structure, constants that no tensor holds (an input rescaling, a graph's own numbers), and the
+    code of modules that are not torch's, torchvision's or timm's.
+    """
     tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in net.state_dict().values())
-    return digest(str(net), *tensors)
+    return digest(str(net), [_describe_module(module) for module in net.modules()], *tensors)
+
+
+LIBRARIES = ("torch", "torchvision", "timm")
+CONSTANTS = (bool, int, float, str, tuple, type(None))
+
+
+def _describe_module(module: nn.Module) -> list[str]:
+    constants = {key: repr(value) for key, value in vars(module).items() if isinstance(value, CONSTANTS)}
+    constants.pop("training")
+    # PyTorch's own bookkeeping (hooks, caches) begins with an underscore.
+    parts = [type(module).__qualname__, *(f"{k}={v}" for k, v in sorted(constants.items()) if k[0] != "_")]
+    if isinstance(module, torch.fx.GraphModule):
+        parts.append(module.code)
+    elif type(module).__module__.partition(".")[0] not in LIBRARIES:
+        parts.append(_read_source(type(module)))
+    return parts
+
+
+def _read_source(kind: type) -> str:
+    """The code of a class without comments; of one typed into a notebook or a shell its compiled forward."""
+    try:
+        return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+    except (OSError, TypeError, SyntaxError):
+        code = kind.forward.__code__  # type: ignore[attr-defined]
+        return repr((code.co_code, code.co_consts, code.co_names))

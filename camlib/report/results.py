@@ -109,6 +109,8 @@ class Experiment:
         """Add a value as it is. n: how many images (or draws) stand behind it; kind: of the interval."""
         if n < 1:
             raise ValueError(f"{name}: n is {n}; a value needs at least one image behind it")
+        if any((value["name"], value["model"]) == (name, model) for value in self.values):
+            raise ValueError(f"{name}, {model}: a value of that name was added before")
         data = self._current
         own = [label for label in self._others if model == label or model.startswith(f"{label}, ")]
         other = self._others[max(own, key=len)] if own else any(self._others.values())

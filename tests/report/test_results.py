@@ -59,7 +59,7 @@ def test_each_value_is_of_the_dataset_used_last(exp, images):
     exp.add("error", WRONG)
     real = dataset_of(np.ones((8, 4, 4, 3), np.uint8), [0] * 8)
     exp.uses(real)
-    exp.add("error", WRONG)
+    exp.add("error on photographs", WRONG)
     assert [value["synthetic"] for value in exp.values] == [True, False]
     exp.uses(images)
     assert len(exp.datasets) == 2, "the same images are listed once"
@@ -129,6 +129,13 @@ def test_long_tables_are_folded(exp):
         exp.add_number("error", k, n=8, model=f"network {k}")
     page = exp.table()._repr_html_()
     assert page.index("network 11") < page.index("3 more rows") < page.index("network 12")
+
+
+def test_two_values_of_one_name_are_refused(exp):
+    exp.add("error", WRONG, model="GAP")
+    exp.add("error", WRONG, model="GMP")
+    with pytest.raises(ValueError, match="error, GAP: a value of that name was added before"):
+        exp.add("error", WRONG, model="GAP")
 
 
 def test_nan_and_empty_results_are_refused(exp, tmp_path):

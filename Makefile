@@ -87,8 +87,8 @@ references: $(READY) ## run the notebooks with their defaults and keep the outpu
 readme: $(READY) ## write the generated parts of README.md, data/README.md and docs/results.md
 	@$(CAMLIB) readme
 
-evidence: $(READY) ## run the kept runs of docs/results again, those whose data are there
-	@$(CAMLIB) evidence
+evidence: $(READY) ## run the kept runs of docs/results again (RUN=profile: that one, new or again)
+	@$(CAMLIB) evidence $(if $(RUN),--run $(RUN))
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -58,7 +58,7 @@ def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """IoU of every box of `a` (n, 4) with every box of `b` (m, 4) -> (n, m) in [0, 1].
 
-    Equal to the devkit's arithmetic on inclusive pixels once x1 and y1 have gained their 1 (paper notes, protocol 5).
+    Equal to the devkit's arithmetic on inclusive pixels once x1 and y1 have gained their 1.
     A box of no area has IoU 0 with everything. Raises ValueError for another shape, an inverted box or NaN.
     """
     first, second = check_boxes(a, "a", allow_empty=True), check_boxes(b, "b", allow_empty=True)
@@ -134,7 +134,7 @@ def _drop_overlapping(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 100, 110)) -> Boxes:
-    """The released program's boxes (`dt_box`, protocol step 3): uint8 map (H, W) -> (n, 4), in the program's order.
+    """The released program's boxes (`dt_box`): uint8 map (H, W) -> (n, 4), in the program's order.
 
     For each threshold: mask (strictly greater), distance transform, second mask, bounding rectangles of outer and hole
     contours, kept 5 px from the right and bottom border; sorted by area, largest first, dropping any that a larger one

@@ -36,7 +36,7 @@ def localize_released(
     merge: Literal["abs_sum", "mean"] = "abs_sum",
     batch_size: int = 8,
 ) -> ReleasedLocalization:
-    """The released protocol (ten crops, summed absolute maps, 8 bits, three thresholds): PAPER steps 1 to 4, batched.
+    """The released protocol (ten crops, summed absolute maps, 8 bits, three thresholds), batched.
 
     Every image is squashed to `preset.squash`; the ten crops of `preset.crop` go through the network together.
     merge: see `cam.merge_ten_crop`. Raises as `localize` does.

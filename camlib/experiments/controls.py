@@ -1,11 +1,14 @@
 """Controls of the discovery experiments: another class's map, blind maps, the same pipeline with shuffled labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from camlib.datasets.base import Dataset
 from camlib.evaluate import iterate_maps
@@ -55,13 +58,16 @@ def measure_runs(
     Raises ValueError naming the image whose map or mask is at fault, or if there are more of one than of the other.
     """
     kept = []
-    for i, (found, masks) in enumerate(zip(maps, zip(*regions.values(), strict=True), strict=True)):
-        flat = found.reshape(-1, *found.shape[2:])  # (2 R, H, W)
-        candidates = [*flat, np.ones(flat.shape[1:]), centre_map(*flat.shape[1:])]
-        try:
-            kept.append([[region_share(heatmap, mask) for heatmap in candidates] for mask in masks])
-        except ValueError as error:
-            raise ValueError(f"image {i}: {error}") from None
+    pairs = zip(maps, zip(*regions.values(), strict=True), strict=True)
+    progress = tqdm(pairs, "maps and regions", len(classes), disable=len(classes) < 1000)
+    with ThreadPoolExecutor() as pool:
+        for i, (pair, masks) in enumerate(progress):
+            flat = pair.reshape(-1, *pair.shape[2:])  # (2 R, H, W)
+            candidates = [*flat, np.ones(flat.shape[1:]), centre_map(*flat.shape[1:])]
+            try:
+                kept.append([list(pool.map(region_share, candidates, repeat(mask))) for mask in masks])
+            except ValueError as error:
+                raise ValueError(f"image {i}: {error}") from None
     if len(kept) != len(classes):
         raise ValueError(f"{len(kept)} images have maps, but there are {len(classes)} classes; expected one per image")
     shares = np.array(kept).transpose(1, 2, 0, 3)  # (regions, 2 R + 2, N, 4)

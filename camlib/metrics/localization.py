@@ -98,7 +98,7 @@ def localization_errors(
     iou: float = 0.5,
     excluded: ArrayLike | None = None,
 ) -> LocalizationErrors:
-    """Top-k classification and localization error as the ILSVRC devkit counts them (paper notes, protocol step 5).
+    """Top-k classification and localization error as the ILSVRC devkit counts them.
 
     pred_classes (N, K) int and pred_boxes (N, K, 4), best guess first; gt_classes (N,) int; gt_boxes: N arrays
     (Mi, 4), the true boxes of that class; excluded (N,) bool or None. A guess is right if its class is and its IoU with

@@ -55,7 +55,9 @@ RECIPES = {
 
 
 def get_recipe(name: str, epochs: int) -> Recipe:
-    """Recipe `name` with `epochs` epochs; ValueError lists the known names."""
+    """Recipe `name` with `epochs` epochs (at least 1); ValueError lists the known names."""
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; expected at least 1")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
     return replace(RECIPES[name], epochs=epochs)

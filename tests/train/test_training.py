@@ -107,6 +107,8 @@ def test_learning_rates():
     assert cycle[-1] < 0.001 * RECIPE.lr
     with pytest.raises(ValueError, match="paper, short"):
         get_recipe("papr", 3)
+    with pytest.raises(ValueError, match="epochs is 0; expected at least 1"):
+        get_recipe("short", 0)
 
 
 def test_biases_learn_twice_as_fast_without_decay():

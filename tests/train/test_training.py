@@ -134,7 +134,7 @@ def test_wrong_data_is_refused(sets):
 def test_a_frozen_trunk_keeps_its_weights_and_what_follows_learns():
     load, preset = datasets.load, PRESETS["lite0_whole"]
     sets = load("synthetic-objects", split="train", n=48), load("synthetic-objects", split="val", n=12)
-    recipe = replace(RECIPES["head"], epochs=4, batch_size=16, lr=0.001)
+    recipe = replace(RECIPES["head"], epochs=8, batch_size=16, lr=0.001)
     given = {"preset": preset, "recipe": recipe, "weights": "bundled"}
     net, history = train_model("efficientnet_lite0_gap", *sets, **given)
     start = build_model("efficientnet_lite0_gap", 12, weights="bundled").eval()

@@ -21,6 +21,7 @@ def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd
 
     The paper's number, where there is one, has a column beside; what can't be compared stands in a column of its own,
     with the reason. Values on drawn data, or on a part of a dataset, say so in their column's name.
+    Raises ValueError for two values of one name and model.
     """
     columns = "name" if rows == "model" else "model"
     cells: dict[str, dict[str, str]] = {}
@@ -29,6 +30,8 @@ def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd
         kind = " (synthetic)" if value["synthetic"] else " (subset)" if value["subset"] else ""
         column = f"{value[columns] or 'value'}{unit}{kind}"
         row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" else ""), {})
+        if column in row:
+            raise ValueError(f"two values are called {value['name']}, {value['model']}; a table can't show both")
         row[column] = format_value(value)
         paper = value["paper"]
         if paper and paper["not_comparable"]:

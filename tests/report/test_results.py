@@ -10,7 +10,7 @@ from builders import dataset_of
 
 from camlib.report import results, tables
 from camlib.report.results import Experiment, parameters
-from camlib.report.tables import as_plot_row
+from camlib.report.tables import as_plot_row, pivot_values
 from camlib.train import Network
 from camlib.transforms import get_preset
 
@@ -129,6 +129,12 @@ def test_long_tables_are_folded(exp):
         exp.add_number("error", k, n=8, model=f"network {k}")
     page = exp.table()._repr_html_()
     assert page.index("network 11") < page.index("3 more rows") < page.index("network 12")
+
+
+def test_a_table_does_not_drop_one_of_two_values(exp):
+    exp.add("error", WRONG, model="GAP")
+    with pytest.raises(ValueError, match="two values are called error, GAP"):
+        pivot_values([*exp.values, *exp.values])
 
 
 def test_two_values_of_one_name_are_refused(exp):

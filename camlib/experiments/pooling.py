@@ -80,6 +80,15 @@ def load_heads(
     }
 
 
+def describe_box(errors: Mapping[str, Mapping[str, NDArray]], centre: float, where: str) -> str:
+    """The heads' error with the class known beside that of the best centre box, in %, as a sentence."""
+    heads = {head: both.mean() for head, both in errors["class-known localization error, 20 %"].items()}
+    worst, best = max(heads.values()), min(heads.values())
+    side = "fewer than either head" if centre < best else "more than either" if centre > worst else "between them"
+    listed = ", ".join(f"{head} in {error:.1f} %" for head, error in heads.items())
+    return f"With the class known ({where}), the box is wrong: {listed}; the best centre box in {centre:.1f} %, {side}."
+
+
 def err_centre_box(images: Dataset) -> NDArray[np.bool_]:
     """Where the best centre box is wrong (class known): (N,), the strongest answer that looks at no image."""
     box = centre_box(images.sizes, fit_centre_fraction(images.sizes, images.boxes))

@@ -197,7 +197,12 @@ class Experiment:
         for label, mean, interval in zip((first, second), found.means, found.intervals, strict=True):
             self.add_number(name, mean, n=n, interval=interval, unit=unit, model=label, paper=(paper or {}).get(label))
         self.add_number(
-            name, found.difference, n=n, interval=found.interval, unit="points", model=f"{first} - {second}"
+            name,
+            found.difference,
+            n=n,
+            interval=found.interval,
+            unit="points" if unit == "%" else unit,
+            model=f"{first} - {second}",
         )
         return found
 

@@ -10,7 +10,7 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from camlib.report.plan import SUMMARY, read_planned
-from camlib.report.results import read_results
+from camlib.report.records import read_results
 from camlib.report.tables import SHOWN, arrange_values, list_runs
 from camlib.store import write_aside
 

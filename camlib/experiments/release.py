@@ -6,13 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlib.datasets.base import Dataset
-from camlib.evaluate import ReleasedLocalization, Way, guess_five, localize, localize_released
+from camlib.evaluate import (
+    RELEASED_WAY,
+    Localization,
+    ReleasedLocalization,
+    Way,
+    guess_five,
+    localize,
+    localize_released,
+)
 from camlib.metrics import localization_errors
 from camlib.stats import compare, wilson_interval
 from camlib.train import Network
+from camlib.transforms import crop_preset
 
 Guesses = tuple[NDArray[np.int64], NDArray[np.float64]]  # classes (N, K), their boxes (N, K, 4), best first
-RELEASE = "10 crops, |map|, dt_box, loose box"
+RELEASE, FIVE = "10 crops, |map|, dt_box, loose box", "10 crops, |map|, dt_box, five guesses"
 MERGES = {"abs_sum": "|map|", "mean": "signed map"}
 
 
@@ -57,14 +66,27 @@ def compare_variants(variants: Mapping[str, NDArray[np.bool_]]) -> dict[str, dic
     return rows
 
 
-def localize_backprop(network: Network, images: Dataset, smooth: float) -> dict[str, Guesses]:
+def localize_backprop(network: Network, images: Dataset, smooth: float, squash: int = 0) -> dict[str, Guesses]:
     """Boxes of gradient saliency under each protocol -> name of the protocol: guesses.
 
     The released protocol is the one of the paper's Backprop rows. Under the text's rule the gradient is boxed as it is,
-    and smoothed by a Gaussian of `smooth` px of the network's input.
+    and smoothed by a Gaussian of `smooth` px of the network's input. squash: see `transforms.crop_preset`.
     """
     net, preset, *_ = network
-    released = localize_released(net, images, preset, method="gradient", batch_size=2)
-    texts = {"text rule, raw": 0.0, f"text rule, smoothed by {smooth:g} px": smooth}
-    seen = {name: localize(net, images, preset, method="gradient", smooth=s) for name, s in texts.items()}
-    return {"released protocol": (released.classes, released.loose)} | {n: one.guesses() for n, one in seen.items()}
+    released = localize_released(net, images, crop_preset(preset, squash), method="gradient", batch_size=2)
+    raw, smoothed = (localize(net, images, preset, method="gradient", smooth=s).guesses() for s in (0, smooth))
+    return dict(zip(name_rules(smooth), ((released.classes, released.loose), raw, smoothed), strict=True))
+
+
+def name_rules(smooth: float) -> tuple[str, str, str]:
+    """The protocols under which CAM and Backprop are compared."""
+    return "released protocol", "text rule, raw", f"text rule, smoothed by {smooth:g} px"
+
+
+def take_guesses(
+    ways: Mapping[Way, ReleasedLocalization], seen: Localization, where: NDArray[np.int64], smooth: float
+) -> dict[str, Guesses]:
+    """A network's CAM boxes of the images `where` under the protocols of `localize_backprop`: nothing is smoothed."""
+    released, text = ways[RELEASED_WAY], seen.guesses()
+    own = (released.classes[where], released.loose[where]), *((text[0][where], text[1][where]),) * 2
+    return dict(zip(name_rules(smooth), own, strict=True))

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from scipy.stats import norm
 
 from camlib.report.claims import CLAIMS, Claim
-from camlib.report.paper import NUMBERS, Number
+from camlib.report.paper import NUMBERS, Number, format_number
 from camlib.stats import Effect, adjust_holm
 
 LEVEL = 0.05
 LEAST_IMAGES = 300  # photographs behind a verdict
 COLUMNS = {False: "photographs", True: "drawn data"}
 Record = Mapping[str, Any]
+Place = tuple[str, str, str]  # table, row, column of the paper
 
 
 class Verdict(NamedTuple):
@@ -155,31 +156,33 @@ REFERENCE_ROW = "GoogLeNet-GAP"  # of Tables 1 and 2: a number's direction is it
 
 
 def judge_numbers(records: Sequence[Record], not_run: Sequence[str] = ()) -> list[dict[str, str]]:
-    """A row for every published number: the paper's, what was measured, and its status."""
-    measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """A row for every published number and each of its measurements: the paper's, what was measured, status and why.
+
+    not_run: "notebook: why" of what was left out.
+    """
+    measured: dict[Place, list[dict[str, Any]]] = {}
     for record in records:
         for value in record["values"]:
             if value["paper"]:
-                place = value["paper"]
-                measured.setdefault((place["table"], place["row"], place["column"]), []).append(value)
+                measured.setdefault(_place_of(value), []).append(value)
     rows = []
     for place, number in NUMBERS.items():
-        for value in measured.get(place, [None]):
-            status = f"not run: {number.not_run or 'no such measurement in this report'}"
-            text = ""
-            if value is not None:
-                reference = _find_reference(measured, place)
-                status = judge_number(number, value, reference)
-                text = f"{value['model']}: {value['value']:.1f}"
-            rows.append(
-                {"table": number.table, "row": number.row, "column": number.column, "paper": f"{number.value:g}",
-                 "measured": text, "status": status}
-            )  # fmt: skip
+        where = {"table": number.table, "row": number.row, "column": number.column, "paper": format_number(number)}
+        for value in measured.get(place, []):
+            status, _, why = judge_number(number, value, _find_reference(measured, place)).partition(": ")
+            rows.append(where | {"measured": f"{value['model']}: {value['value']:.1f}", "status": status, "why": why})
+        if place not in measured:
+            why = number.not_run or "; ".join(not_run) or "no such measurement in this report"
+            rows.append(where | {"measured": "", "status": "not run", "why": why})
     return rows
 
 
+def _place_of(value: Mapping[str, Any]) -> Place:
+    return value["paper"]["table"], value["paper"]["row"], value["paper"]["column"]
+
+
 def _find_reference(
-    measured: Mapping[tuple[str, str, str], list[dict[str, Any]]], place: tuple[str, str, str]
+    measured: Mapping[Place, list[dict[str, Any]]], place: Place
 ) -> tuple[Number, dict[str, Any]] | None:
     where = (place[0], REFERENCE_ROW, place[2])
     if place[1] == REFERENCE_ROW or where not in measured or where not in NUMBERS:

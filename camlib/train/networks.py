@@ -19,7 +19,7 @@ from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
 
 PUBLISHED = ("bundled", "torchvision", "timm")
-ABOUT_ROWS = ("label", "paper_row", "against")  # of a row in a table
+ABOUT_ROWS = ("label", "paper_row", "class_row", "against")  # of a row in a table
 TRAINING_KEYS = ("trained_on", "train_options", "eval_options", "preset", "recipe", "epochs")
 
 

@@ -43,7 +43,7 @@ def test_a_results_file_holds_value_interval_paper_and_provenance(exp, tmp_path)
     (value,) = record["values"]
     assert (value["value"], value["n"], value["unit"]) == (62.5, 8, "%")
     assert value["interval"][0] < 62.5 < value["interval"][1]
-    assert value["interval_kind"] == "bootstrap over images"
+    assert value["interval_kind"] == "Wilson"
     where = {"table": PLACE[0], "row": PLACE[1], "column": PLACE[2]}
     assert value["paper"] == {"text": "56.40", "value": 56.4, **where, "not_comparable": "synthetic data"}
     assert (value["dataset"], value["synthetic"]) == ("planted", True)

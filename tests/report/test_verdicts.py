@@ -175,6 +175,6 @@ def test_what_cannot_be_compared_has_a_reason_and_all_numbers_a_row():
     rows = verdicts.judge_numbers([{"values": [value]}])
     assert len(rows) == len(NUMBERS)
     (row,) = [r for r in rows if (r["table"], r["row"], r["column"]) == ("Table 2", "GoogLeNet-GMP", "top-1")]
-    assert (row["measured"], row["status"]) == ("X: 57.0", "not comparable: another network")
-    panda = [r["status"] for r in rows if r["row"].startswith("PANDA")]
-    assert panda == ["not run: another paper's method"]
+    assert (row["measured"], row["status"], row["why"]) == ("X: 57.0", "not comparable", "another network")
+    panda = [(r["status"], r["why"]) for r in rows if r["row"].startswith("PANDA")]
+    assert panda == [("not run", "another paper's method")]

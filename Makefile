@@ -70,11 +70,13 @@ test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini r
 
 SAMPLE := --out reports/sample -s report_dir=../reports/sample --params reports/pretrained
 LITE0 := {label: EfficientNet-Lite0, model: efficientnet_lite0, weights: bundled, paper_row: GoogLeNet-GAP}
+BACKPROP := {label: EfficientNet-Lite0, model: efficientnet_lite0, weights: bundled, against: EfficientNet-Lite0, paper_row: Backprop on GoogLeNet, class_row: ""}
 
 sample: $(READY) ## a reduced run of the profile pretrained, checked
 	@$(CAMLIB) plan pretrained
 	@$(CAMLIB) run notebooks/01_ilsvrc_localization.ipynb $(SAMPLE)/01_ilsvrc_localization.params.yml \
-	  -s 'networks=[$(LITE0)]' -s crops_networks=[] -s crops_images=20 -s gradient_images=10
+	  -s 'networks=[$(LITE0)]' -s crops_networks=[] -s crops_images=20 -s gradient_images=5 \
+	  -s 'backprop=[$(BACKPROP)]'
 	@$(CAMLIB) run notebooks/04_fine_grained.ipynb $(SAMPLE)/04_fine_grained.params.yml
 	@$(CAMLIB) run notebooks/05_action_objects.ipynb $(SAMPLE)/05_action_objects.params.yml -s shuffles=2
 	$(PY) -m pytest -q tests/check_sample.py

@@ -288,8 +288,7 @@ def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 _OBJECTS = ["blick", "dax", "fep", "gorp", "kiki", "lorp", "mip", "nark", "pim", "toma", "wug", "zav"]
 _NEW_OBJECTS = ["bouba", "crell", "dov", "hask", "jub", "quil", "slen", "vorn"]
-# At most so large that an object in any direction has room.
-_OBJECT_DIALS = {"telling_parts": (3, 1, 3), "clutter": (1, 0, 8), "object_size": (1.0, 0.25, 1.25)}
+_OBJECT_DIALS = {"telling_parts": (3, 1, 3), "clutter": (1, 0, 8), "object_size": (1.0, 0.25, 1.25)}  # more has no room
 VARIANTS = {  # the place in this table seeds the pictures: append, never insert
     "objects": Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS), _OBJECT_DIALS),
     "transfer": Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),

@@ -118,9 +118,15 @@ def find_advantage(wrong: Mapping[str, Mapping[str, NDArray[np.bool_]]], measure
     return wrong["GMP"][measure].mean(0) - wrong["GAP"][measure].mean(0)
 
 
-def describe_dial(found: Mapping[int, SeedComparison]) -> str:
+def describe_boxes(wrong: Mapping[str, Mapping[str, NDArray[np.bool_]]], centre: float) -> str:
+    """How often each row's box of the true class is wrong at 20 %, and the best centre box (`centre`, %)."""
+    listed = ", ".join(f"{label} {100 * measured[KNOWN].mean():.1f} %" for label, measured in wrong.items())
+    return f"Wrong boxes of the true class: {listed}; the best centre box {centre:.1f} %."
+
+
+def describe_dial(found: Mapping[int, SeedComparison]) -> list[str]:
     """What the curve says, a sentence per setting of the dial: `found` are the comparisons in KNOWN."""
-    return "\n".join(row.sentence(name_value(KNOWN, telling), "GAP", "GMP") for telling, row in found.items())
+    return [row.sentence(name_value(KNOWN, telling), "GAP", "GMP") for telling, row in found.items()]
 
 
 def describe_scope(images: Dataset, seeds: Sequence[int]) -> str:

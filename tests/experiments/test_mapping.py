@@ -8,6 +8,7 @@ from camlib import datasets
 from camlib.evaluate import localize
 from camlib.experiments import mapping
 from camlib.metrics import correct_boxes
+from camlib.stats import compare_seeds
 from camlib.train import load_network
 
 
@@ -87,3 +88,14 @@ def test_few_seeds_on_drawn_data_are_called_an_illustration():
     drawn, photographs = (dataset_of(np.zeros((1, 8, 8, 3), np.uint8), [0], synthetic=kind) for kind in (True, False))
     assert mapping.describe_scope(drawn, [0]) == "An illustration, 1 seed:\n"
     assert mapping.describe_scope(drawn, [0, 1, 2]) == mapping.describe_scope(photographs, [0]) == ""
+
+
+def test_what_is_said_names_every_row_and_the_centre_box_and_every_setting_of_the_dial():
+    wrong = {"fine": {mapping.KNOWN: np.array([[0, 1], [0, 1]])}, "coarse": {mapping.KNOWN: np.ones((2, 2))}}
+    said = mapping.describe_boxes(wrong, 83.21)
+    assert said == "Wrong boxes of the true class: fine 50.0 %, coarse 100.0 %; the best centre box 83.2 %."
+    better = compare_seeds(np.zeros((2, 9)), np.full((2, 9), 100.0))
+    alike = compare_seeds(np.ones((2, 9)), np.ones((2, 9)))
+    first, second = mapping.describe_dial({1: alike, 3: better})
+    assert first.startswith("Class-known localization error, 1 telling part: no difference seen, 0.0 points")
+    assert second.startswith("Class-known localization error, 3 telling parts: GAP better by 100.0 points")

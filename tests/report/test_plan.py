@@ -28,6 +28,26 @@ def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch
     assert planned(project).profile == "tiny", "full is for machines with a GPU"
 
 
+def test_auto_leaves_a_profile_alone_that_is_for_those_who_ask_for_it(project):
+    (project / "params" / "full.yml").write_text("01_x: {seed: 7}\n")
+    plan.write_plan("auto")
+    assert planned(project).profile == "full", "its data are always there"
+    profiles = (project / "params" / "profiles.yml").read_text()
+    (project / "params" / "profiles.yml").write_text(profiles.replace("auto: gpu", "auto: never"))
+    plan.write_plan("auto")
+    assert planned(project).profile == "mini"
+    plan.write_plan("full")
+    assert planned(project, "full").parameters["seed"] == 7
+
+
+def test_the_drawn_profile_runs_by_name_alone():
+    assert plan.read_profiles()["drawn"]["auto"] == "never"
+    assert all(planned.profile != "drawn" for planned in plan.choose_settings("auto").values())
+    by_name = plan.choose_settings("drawn")
+    assert set(by_name) == {"10_mapping_resolution", "90_summary"}
+    assert len(by_name["10_mapping_resolution"].parameters["seeds"]) == 5
+
+
 def test_settings_that_change_nothing_are_no_richer_profile(project):
     (project / "params" / "full.yml").write_text("01_x: {}\n")
     plan.write_plan("auto")

@@ -13,10 +13,12 @@ action against the maps of reassigned actions. It is more where the object is ap
 beyond the body, and not more where it is held or worn. Nothing is predicted where no object tells the action.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+
+from camlib.experiments.controls import PermutationTest, compare_classes, permute_classes
 
 Group = Literal["apart", "touching", "held or worn", "none"]
 PREDICTIONS: dict[Group, Literal["more", "not more", ""]] = {
@@ -106,3 +108,19 @@ def group_actions(dataset_name: str, classes: Sequence[str], labels: np.ndarray)
         raise ValueError(f"{unknown} {dataset_name}: no group in ACTIONS, expected one of {', '.join(PREDICTIONS)}")
     own = np.array([groups[name][0] for name in classes])[labels]  # (N,)
     return {group: own == group for group in PREDICTIONS if (own == group).any()}
+
+
+def compare_groups(
+    scores: np.ndarray, labels: np.ndarray, groups: Mapping[Group, np.ndarray], permutations: int, seed: int = 0
+) -> dict[Group, tuple[tuple[np.ndarray, np.ndarray], PermutationTest, PermutationTest]]:
+    """Own against reassigned actions, group by group; the classes are reassigned among all images.
+
+    scores (N, C): share of each action's map outside the person's box; labels (N,); groups: of `group_actions`.
+    -> group -> (own shares (n,) and expected ones (n,)), test that it is more, test that it is less.
+    """
+    found = {}
+    for group, own in groups.items():
+        given = scores[own], labels[own], labels[~own]
+        more, less = (permute_classes(*given, permutations, seed, side) for side in (True, False))
+        found[group] = compare_classes(*given), more, less
+    return found

@@ -141,9 +141,14 @@ def _paint_actions(canvas: Canvas, label: int) -> Painted:
 _ROOMS = {
     "bathroom": ["bathtub", "toilet", "towel"],
     "bedroom": ["bed", "wardrobe", "clock"],
+    "dining room": ["table", "chair", "cup"],
+    "garage": ["bicycle", "ladder", "crate"],
+    "greenhouse": ["tree", "bush", "rock"],
+    "hall": ["umbrella", "mirror", "coat"],
     "kitchen": ["stove", "fridge", "pot"],
     "living room": ["sofa", "television", "plant"],
     "office": ["desk", "monitor", "shelf"],
+    "playroom": ["ball", "kite", "guitar"],
 }
 _FURNITURE = [name for things in _ROOMS.values() for name in things]
 # How often a thing is there, in every room alike; more often than any telling thing.

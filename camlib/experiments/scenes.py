@@ -1,5 +1,6 @@
 """Which annotated objects the maps of scene classes fall on (paper, Section 4: informative objects in the scenes)."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,22 +19,35 @@ LEAST = 0.1  # share of a scene's images that an object must be in to be listed
 def object_masks(dataset: Dataset, i: int) -> dict[str, Mask]:
     """Name -> pixels (H, W) of the objects annotated in image i, instances of one name together.
 
-    Reads `extras` of synthetic-scenes (`objects`, `object_masks`) or of sun2012 (`objects`, `polygons`; an object drawn
-    over another hides nothing of it). Raises ValueError for a dataset without them.
+    Reads `extras` of synthetic-scenes (`objects`, `object_masks`), of sun2012 (`objects`, `polygons`; an object drawn
+    over another hides nothing of it) or of coco (`objects`, `segments`). Raises ValueError for a dataset without them.
     """
     extras = dataset.extras
-    if "objects" not in extras or not {"object_masks", "polygons"} & set(extras):
-        raise ValueError(f"{dataset.name} has no annotated objects; expected synthetic-scenes or sun2012")
+    if "objects" not in extras or not {"object_masks", "polygons", "segments"} & set(extras):
+        raise ValueError(f"{dataset.name} has no annotated objects; expected synthetic-scenes, sun2012 or coco")
     width, height = (int(v) for v in dataset.sizes[i])
     found: dict[str, Mask] = {}
     for k, listed in enumerate(extras["objects"][i]):
         if "polygons" in extras:
             name, mask = listed, polygon_mask(extras["polygons"][i][k], (width, height))
+        elif "segments" in extras:
+            name, mask = listed, _decode_segment(extras["segments"][i][k], width, height)
         else:
             name, mask = listed[0], extras["object_masks"][i][listed[2]]
         if mask.any():
             found[name] = found[name] | mask if name in found else mask
     return found
+
+
+def _decode_segment(segment: Any, width: int, height: int) -> Mask:
+    """An outline of COCO, a list of polygons or a run-length code, as pixels (H, W)."""
+    from pycocotools import mask as coco_masks
+
+    packed = isinstance(segment, dict) and not isinstance(segment["counts"], list)
+    codes = segment if packed else coco_masks.frPyObjects(segment, height, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, about how pycocotools makes its array
+        return coco_masks.decode(coco_masks.merge(codes) if isinstance(codes, list) else codes).astype(bool)
 
 
 class Overlaps(NamedTuple):

@@ -40,7 +40,8 @@ class Scenes:
 def draw(variant: str, n: int, seed: int = 0, size: int = 64) -> Scenes:
     """Draw `n` pictures of `size` px; labels are balanced (image i has class i mod C).
 
-    masks: "object" always; "part" (finegrained), "person" (actions), "text" (text: the words' boards).
+    masks: "object" always; "part 1" to "part 3" (objects, transfer: its three telling shapes), "part" (finegrained),
+        "person" (actions), "text" (text: the words' boards).
     extras, per image:
         actions: person_boxes (1, 4).
         scenes: objects (name, box (4,), index into object_masks); object_masks (Mi, S, S) bool, what is seen of each.

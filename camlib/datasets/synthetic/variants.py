@@ -68,7 +68,16 @@ def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> Painted:
         if place is not None:
             palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
             canvas.put(row, place, radius, turn, palette, len(taken))
-    return Painted([[k + 1] for k in range(len(taken))])
+            for owner, part in zip(_own_parts(len(taken)), row[len(rod) :], strict=True):
+                canvas.put([part], place, radius, turn, [None] * 3, owner)  # claimed; the picture stays as it is
+    owners = range(1, len(taken) + 1)
+    masks = {f"part {j + 1}": [_own_parts(k)[j] for k in owners] for j in range(3)}
+    return Painted([[k, *_own_parts(k)] for k in owners], masks)
+
+
+def _own_parts(owner: int) -> range:
+    """Owners of the three telling parts of an object."""
+    return range(100 + 3 * owner, 103 + 3 * owner)
 
 
 def _paint_objects(canvas: Canvas, label: int) -> Painted:

@@ -78,7 +78,7 @@ sample: $(READY) ## a reduced run of the profile pretrained, checked
 	  -s 'networks=[$(LITE0)]' -s crops_networks=[] -s crops_images=20 -s gradient_images=5 \
 	  -s 'backprop=[$(BACKPROP)]'
 	@$(CAMLIB) run notebooks/04_fine_grained.ipynb $(SAMPLE)/04_fine_grained.params.yml
-	@$(CAMLIB) run notebooks/05_action_objects.ipynb $(SAMPLE)/05_action_objects.params.yml -s shuffles=2
+	@$(CAMLIB) run notebooks/05_action_objects.ipynb $(SAMPLE)/05_action_objects.params.yml
 	$(PY) -m pytest -q tests/check_sample.py
 
 references: $(READY) ## run the notebooks with their defaults and keep the outputs that nbval compares

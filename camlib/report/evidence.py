@@ -78,7 +78,7 @@ def judge_kept(kept: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, dict[b
 
 
 def claims_table(kept: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    """What the README says of each claim of the paper: verdicts on photographs and on drawn data, each with its measure."""
+    """What the README says of each claim: verdicts on photographs and on drawn data, with what was measured."""
     rows = []
     for key, both in judge_kept(kept).items():
         row = [f"{CLAIMS[key].text} ({CLAIMS[key].section})"]

@@ -75,7 +75,8 @@ def kept(project):
         "p": 0.001, "p_other": 1.0, "n": 9, "seeds": 1, "dataset": "d", "synthetic": True,
     }  # fmt: skip
     record = {
-        "schema": 3, "claims": [claim], "claims_commit": "1" * 40, "claims_changed": False, "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
+        "schema": 3, "claims": [claim], "claims_commit": "1" * 40, "claims_changed": False,
+        "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
         "values": [value], "datasets": [data], "networks": {}, "seed": 0, "device": "CPU", "wall_seconds": 1.0,
         "comparisons": [], "git_commit": "0" * 40,
     }  # fmt: skip

@@ -47,8 +47,8 @@ def draw(variant: str, n: int, seed: int = 0, size: int = 64, **dials: float) ->
     """Draw `n` pictures of `size` px; labels are balanced (image i has class i mod C).
 
     dials: of the variant "objects", see above.
-    masks: "object" always; "telling" (objects, transfer: the telling parts), "part" (finegrained), "person" (actions),
-        "text" (text: the words' boards).
+    masks: "object" always; "telling" and "part 1" to "part 3" (objects, transfer: the telling parts, and each of the
+        three), "part" (finegrained), "person" (actions), "text" (text: the words' boards).
     extras, per image:
         objects, transfer: telling_boxes (Mi, 4), around what is seen of each object's telling parts.
         actions: person_boxes (1, 4).

@@ -62,8 +62,8 @@ def _paint_row(
     rng = canvas.rng
     _distractors(canvas, 2 * clutter, 5 * clutter)
     taken: list[Any] = []
+    rod: Picture = [(line(-2, 0, 2, 0, 0.35), 3)]
     row: Picture = [(SHAPES[shape] + (2.1 * (k - 1), 0), k) for k, (_, shape) in enumerate(parts)]
-    body: Picture = [(line(-2, 0, 2, 0, 0.35), 3), *row[telling_parts:]]
     for _ in range(2 if rng.random() < 0.15 else 1):
         radius, turn = rng.uniform(0.068, 0.12) * (0.8 if taken else 1.0), rng.uniform(0, 2 * np.pi)
         radius *= object_size
@@ -71,11 +71,19 @@ def _paint_row(
         place = free_place(rng, margin, 3.2 * radius, taken)
         if place is not None:
             palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
-            canvas.put(body, place, radius, turn, palette, 2 * len(taken))
-            canvas.put(row[:telling_parts], place, radius, turn, palette, 2 * len(taken) - 1)
-    telling, owners = [2 * k + 1 for k in range(len(taken))], canvas.owners()
-    boxes = np.concatenate([mask_box(owners == k) for k in telling])
-    return Painted([[k, k + 1] for k in telling], {"telling": telling}, {"telling_boxes": boxes})
+            for owner, part in zip((len(taken), *_own_parts(len(taken))), rod + row, strict=True):
+                canvas.put([part], place, radius, turn, palette, owner)
+    objects, owners = range(1, len(taken) + 1), canvas.owners()
+    telling = [_own_parts(k)[:telling_parts] for k in objects]
+    masks = {"telling": [owner for parts_of_one in telling for owner in parts_of_one]}
+    masks |= {f"part {j + 1}": [_own_parts(k)[j] for k in objects] for j in range(3)}
+    boxes = np.concatenate([mask_box(np.isin(owners, own)) for own in telling])
+    return Painted([[k, *_own_parts(k)] for k in objects], masks, {"telling_boxes": boxes})
+
+
+def _own_parts(owner: int) -> range:
+    """Owners of the three parts of an object."""
+    return range(100 + 3 * owner, 103 + 3 * owner)
 
 
 def _paint_objects(
@@ -152,9 +160,14 @@ def _paint_actions(canvas: Canvas, label: int) -> Painted:
 _ROOMS = {
     "bathroom": ["bathtub", "toilet", "towel"],
     "bedroom": ["bed", "wardrobe", "clock"],
+    "dining room": ["table", "chair", "cup"],
+    "garage": ["bicycle", "ladder", "crate"],
+    "greenhouse": ["tree", "bush", "rock"],
+    "hall": ["umbrella", "mirror", "coat"],
     "kitchen": ["stove", "fridge", "pot"],
     "living room": ["sofa", "television", "plant"],
     "office": ["desk", "monitor", "shelf"],
+    "playroom": ["ball", "kite", "guitar"],
 }
 _FURNITURE = [name for things in _ROOMS.values() for name in things]
 # How often a thing is there, in every room alike; more often than any telling thing.

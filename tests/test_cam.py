@@ -1,10 +1,14 @@
 """The CAM equation against its identity, torchcam, hand-made maps; crops and their merge against hand-placed ones."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torchcam.methods import CAM
 
+from camlib import cam
 from camlib.cam import class_activation_maps, merge_ten_crop, normalize_maps, resize_maps, ten_crop
 from camlib.models import build_model
 
@@ -85,3 +89,18 @@ def test_merge_undoes_the_crops():
         merge_ten_crop(crops, (8, 8), 6, "median")
     with pytest.raises(ValueError, match="B, 10"):
         merge_ten_crop(crops[:, :5], (8, 8), 6)
+
+
+def test_maps_of_classes_are_compared_pair_by_pair():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(3, 4, 5, 6))
+    correlation, overlap = cam.compare_class_maps(torch.tensor(maps))
+    for b in range(3):
+        flat = maps[b].reshape(4, -1)
+        inside = flat > 0.2 * flat.max(1, keepdims=True)
+        pairs = list(itertools.combinations(range(4), 2))
+        assert float(correlation[b]) == pytest.approx(np.mean([np.corrcoef(flat[[i, j]])[0, 1] for i, j in pairs]))
+        ious = [(inside[i] & inside[j]).sum() / (inside[i] | inside[j]).sum() for i, j in pairs]
+        assert float(overlap[b]) == pytest.approx(np.mean(ious))
+    same = torch.ones(1, 2, 3, 3)
+    assert [float(v) for v in cam.compare_class_maps(same)] == [0.0, 1.0], "constant maps: no correlation, all overlap"

@@ -16,7 +16,7 @@ from camlib.models.adapters import (
     FeaturesAt,
     adapt_timm,
     adapt_torchvision,
-    alexnet_fc7,
+    build_fc7,
     build_timm,
     build_torchvision,
     cut_class_maps,
@@ -51,7 +51,7 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
         efficientnet_lite0 (also lite1, lite2): with bundled ImageNet weights.
         efficientnet_lite0_gap: the same, cut at 14x14 and given the paper's 3x3 convolution of 1024 units.
         mini_gap, tiny_gap: for small images.
-        alexnet_fc7: features of Table 5's first row.
+        alexnet_fc7, vgg16_fc7: with their fc layers, see `build_fc7`.
         squeezenet1_0_cut, squeezenet1_1_cut: features before the class maps (see `cut_class_maps`).
         any torchvision classifier (resnet50, googlenet, densenet121, squeezenet1_0, ...), or timm/<name>.
     weights, one of:
@@ -71,8 +71,8 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
     if weights in ("torchvision", "timm", "bundled") and weights != family:
         raise ValueError(f"{name} has no weights {weights!r}; expected {family!r} or a file" if family else
                          f"{name} comes without weights; expected None or a file, not {weights!r}")  # fmt: skip
-    if name == "alexnet_fc7":
-        return alexnet_fc7(weights)
+    if name.endswith("_fc7"):
+        return build_fc7(name, num_classes, weights)
     if name.startswith("squeezenet") and name.endswith("_cut"):
         return cut_class_maps(build_model(name.removesuffix("_cut"), num_classes, pool, weights))
 
@@ -93,7 +93,7 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
 def list_models() -> dict[str, str]:
     """The names that `build_model` takes, but for timm's -> whose ImageNet weights they can have ("" for none)."""
     families = dict.fromkeys(OWN_MODELS, "") | dict.fromkeys([*BUNDLED_MODELS, "efficientnet_lite0_gap"], "bundled")
-    from_torchvision = [*CUT_MODELS, "alexnet_fc7", "squeezenet1_0_cut", "squeezenet1_1_cut"]
+    from_torchvision = [*CUT_MODELS, "alexnet_fc7", "vgg16_fc7", "squeezenet1_0_cut", "squeezenet1_1_cut"]
     from_torchvision += torchvision.models.list_models(module=torchvision.models)
     return families | dict.fromkeys(from_torchvision, "torchvision")
 

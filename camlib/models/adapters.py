@@ -118,13 +118,15 @@ def build_timm(name: str, num_classes: int, weights: str | Path | None) -> nn.Mo
     return timm.create_model(name, pretrained=weights == "timm", num_classes=num_classes)
 
 
-def alexnet_fc7(weights: str | Path | None = None) -> GAPNet:
-    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px.
+def build_fc7(name: str, num_classes: int = 1000, weights: str | Path | None = None) -> GAPNet:
+    """torchvision's AlexNet or VGG16 whole, its features up to fc7 and its ReLU: (B, 4096, 1, 1); 224 px.
 
-    weights: None (random), "torchvision", or a file, as of `build_model`. This is not the paper's AlexNet: it has one
+    name: "alexnet_fc7" (features of the first row of Table 5) or "vgg16_fc7". The logits are the classifier's own: what
+    the paper's Backprop rows and the fc rows of Table 1 take. There is no map to see: the fc layers took it away.
+    weights: None (random), "torchvision", or a file, as of `build_model`. This AlexNet is not the paper's: it has one
     tower and no local response normalisation.
     """
-    net = torchvision.models.alexnet(weights="IMAGENET1K_V1" if weights == "torchvision" else None)
+    net: Any = build_torchvision(name.removesuffix("_fc7"), num_classes, weights)
     if weights not in (None, "torchvision"):
         load_weights(net, read_weights(weights), weights)
     layers = (net.features, net.avgpool, nn.Flatten(), *net.classifier[:6], nn.Unflatten(1, (4096, 1, 1)))

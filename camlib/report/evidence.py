@@ -10,7 +10,7 @@ from typing import Any
 from camlib import datasets, store
 from camlib.datasets.base import Source
 from camlib.report.plan import choose_settings, format_plans, read_profiles
-from camlib.report.results import read_results
+from camlib.report.records import read_results
 from camlib.report.tables import SHOWN, arrange_values, list_runs
 from camlib.store import write_aside
 

@@ -19,6 +19,7 @@ from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
 
 PUBLISHED = ("bundled", "torchvision", "timm")
+ABOUT_ROWS = ("label", "paper_row", "class_row", "against")  # of a row in a table
 TRAINING_KEYS = ("trained_on", "train_options", "eval_options", "preset", "recipe", "epochs")
 
 
@@ -83,11 +84,11 @@ def load_network(
 def load_networks(networks: Sequence[Mapping[str, Any]], **shared: Any) -> dict[str, Network]:
     """Label -> network, for a list of mappings {label, model, weights, pool, ...}.
 
-    shared: further arguments of `load_network` for all of them. `label` and `paper_row` are not for the network.
+    shared: further arguments of `load_network` for all of them. ABOUT_ROWS are keys that are not for the network.
     """
     loaded = {}
     for settings in networks:
-        own = {key: value for key, value in settings.items() if key not in ("label", "paper_row")}
+        own = {key: value for key, value in settings.items() if key not in ABOUT_ROWS}
         loaded[settings["label"]] = load_network(**shared, **own)
     return loaded
 

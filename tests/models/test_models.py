@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from camlib.datasets.weights import find_bundled
 from camlib.models import BUNDLED_MODELS, GAPNet, build_model, cut_class_maps
-from camlib.models.adapters import alexnet_fc7
+from camlib.models.adapters import build_fc7
 from camlib.transforms import PRESETS, centre_crop, normalize_images, squash_image
 
 # Network -> (input px, K, map size), the paper's for its own nets (GoogLeNet-GAP 14x14, AlexNet*-GAP 11x11).
@@ -189,15 +189,18 @@ def test_cutting_class_maps_keeps_the_class_convolution():
         cut_class_maps(build_model("mini_gap", 7))
 
 
-def test_fc7_is_what_alexnet_gives_to_its_last_layer():
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_fc7_is_what_the_classifier_gives_to_its_last_layer(name):
     torch.manual_seed(0)
-    net = alexnet_fc7().eval()
+    net = build_fc7(f"{name}_fc7", 10).eval()
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(name, num_classes=10).eval()
     seen = []
     net.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         maps = net.features(x)
-        net(x)
+        torch.testing.assert_close(net(x), theirs(x))
     assert maps.shape == (2, 4096, 1, 1)
     assert (maps >= 0).all()
     assert torch.equal(maps[:, :, 0, 0], seen[0])

@@ -49,8 +49,9 @@ def test_the_snippet_of_the_readme_goes_from_a_file_to_an_overlay(tmp_path):
     command = [sys.executable, "-W", "error", "-c", snippet]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Egyptian cat [")
-    with Image.open(tmp_path / "overlay.png") as overlay, Image.open(tmp_path / "chelsea.png") as photo:
+    assert "cat" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1].startswith("(300, 451) ")
+    with Image.open(tmp_path / "cam" / "chelsea_cam.png") as overlay, Image.open(tmp_path / "chelsea.png") as photo:
         assert overlay.size == photo.size
 
 

@@ -1,4 +1,4 @@
-"""`camlib`: the command line. `plan`, `run`, `render` and `index` are make's; `data` is for people."""
+"""Class activation maps: of photographs, of whole datasets, and of the experiments of their paper."""
 
 import os
 import sys
@@ -9,22 +9,26 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from camlib import datasets
+from camlib.cli import people
 from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.report.plan import check_parameters, parse_value, read_overrides, write_plan
 from camlib.store import data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
+PEOPLES, MAKES = "For people", "For make and the project's upkeep"
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+for command in people.COMMANDS:
+    app.command(rich_help_panel=PEOPLES)(command)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def plan(profile: str) -> None:
     """Decide what runs with which settings: writes reports/PROFILE/<notebook>.params.yml where it changed."""
     typer.echo("\n".join(write_plan(profile)))
 
 
-@app.command()
+@app.command(rich_help_panel=PEOPLES)
 def data() -> None:
     """Say which datasets and released weights are there; of the others what is missing and how to get it."""
     typer.echo(f"data folder: {data_root()}\n")
@@ -37,7 +41,7 @@ def data() -> None:
         typer.echo(f"{name}: there\n" if datasets.is_available(name) else f"{datasets.describe_missing(name)}\n")
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def run(
     notebook: Path,
     out: Annotated[Path, typer.Option(help="folder of the executed notebook, its JSON and figures")],
@@ -93,7 +97,7 @@ class PlainLines:
         self.stream.flush()
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def render(executed: Path) -> None:
     """Turn an executed notebook into one HTML page beside it that opens with the network off, code folded away."""
     from camlib.report.pages import render_notebook
@@ -101,7 +105,7 @@ def render(executed: Path) -> None:
     render_notebook(executed)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def index(folder: Path) -> None:
     """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
     from camlib.report.pages import write_index
@@ -109,7 +113,7 @@ def index(folder: Path) -> None:
     write_index(folder)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def readme() -> None:
     """Write the generated parts of README.md, data/README.md and docs/results.md."""
     from camlib.report.evidence import write_texts
@@ -117,7 +121,7 @@ def readme() -> None:
     write_texts()
 
 
-@app.command()
+@app.command(rich_help_panel=MAKES)
 def evidence(
     run: Annotated[str, typer.Option(help="keep this profile's run, new or again; by default all that are kept")] = "",
 ) -> None:

@@ -112,8 +112,8 @@ def plot_dial(
     fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
     for i, (name, rows) in enumerate(curves.items()):
         colour, x = PALETTE[i % len(PALETTE)], np.asarray(values, np.float64) + step * (i - (len(curves) - 1) / 2)
-        middle = np.array([row.difference for row in rows])
-        low, high = np.array([row.interval for row in rows]).reshape(-1, 2).T
+        middle = np.array([row.effect.estimate for row in rows])
+        low, high = np.array([row.effect.interval() for row in rows]).reshape(-1, 2).T
         style: dict[str, Any] = {
             "color": colour,
             "marker": MARKERS[i % len(MARKERS)],

@@ -14,11 +14,12 @@ beyond the body, and not more where it is held or worn. Nothing is predicted whe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from camlib.experiments.controls import PermutationTest, compare_classes, permute_classes
+from camlib.stats import Comparison
 
 Group = Literal["apart", "touching", "held or worn", "none"]
 PREDICTIONS: dict[Group, Literal["more", "not more", ""]] = {
@@ -124,3 +125,16 @@ def compare_groups(
         more, less = (permute_classes(*given, permutations, seed, side) for side in (True, False))
         found[group] = compare_classes(*given), more, less
     return found
+
+
+def describe_group(
+    group: Group, found: Comparison, more: PermutationTest, less: PermutationTest, n: int
+) -> dict[str, Any]:
+    """A group's row of a table. found: own against reassigned, in points; n: images."""
+    return {
+        "images": n,
+        "predicted": PREDICTIONS[group],
+        "own - reassigned, points": f"{found.difference:+.1f} [{found.low:+.1f}, {found.high:+.1f}]",
+        "p (more)": more.p,
+        "p (less)": less.p,
+    }

@@ -22,6 +22,7 @@ CHOSEN = f"{KNOWN}, threshold chosen on other images"
 PART = "class-known error on the telling parts' box"
 DIAL_MEASURES = ("top-1 classification error", KNOWN, CHOSEN, PART)
 MEASURES = ("top-1 classification error", "top-1 localization error", KNOWN, CHOSEN)
+CLAIMS = {f"{KNOWN}, 1 telling part": "telling_parts"}  # value -> the registered claim that it decides
 
 
 def choose_part(images: Dataset, count: int, seed: int) -> Dataset:

@@ -109,7 +109,7 @@ CLAIMS: dict[str, Claim] = {
     ),
     "actions_on_objects": Claim(
         "4", "Maps of actions fall on the objects of the action, not on the person.",
-        "map's mass outside the person's box, actions whose object lies apart, own map - reassigned actions'", "greater",
+        "map's mass outside the person's box, actions with an object apart, own map - reassigned actions'", "greater",
         notebook="05_action_objects",
         seen="all 40 actions of Stanford 40 together: peaks outside in 43.3 % (own), 49.0 % (another action's)",
     ),

@@ -124,3 +124,10 @@ def compare_groups(
         more, less = (permute_classes(*given, permutations, seed, side) for side in (True, False))
         found[group] = compare_classes(*given), more, less
     return found
+
+
+def describe_group(group: Group, more: PermutationTest, less: PermutationTest) -> str:
+    """ "Apart, predicted more: p = 0.001 that it is more, p = 1.000 that it is less, of 999 permutations."."""
+    predicted = f"predicted {PREDICTIONS[group]}" if PREDICTIONS[group] else "nothing predicted"
+    p = f"p = {more.p:.3f} that it is more, p = {less.p:.3f} that it is less"
+    return f"{group.capitalize()}, {predicted}: {p}, of {more.permutations} permutations."

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Normalization = Literal["max", "minmax"]
+CENTRE = 4  # of the ten crops
 Maps = TypeVar("Maps", Tensor, np.ndarray)
 
 
@@ -106,3 +107,33 @@ def merge_ten_crop(
         merged[..., y : y + crop, x : x + crop] += maps[:, i]
         coverage[y : y + crop, x : x + crop] += 2
     return merged / coverage.clamp(min=1) if merge == "mean" else merged
+
+
+def merge_one_crop(
+    maps: Tensor, size: tuple[int, int], crop: int, merge: Literal["abs_sum", "mean"] = "abs_sum"
+) -> Tensor:
+    """`merge_ten_crop` for the centre crop alone: maps (B, k, h, w) -> (B, k, H, W), 0 outside the crop."""
+    y, x = _crop_corners(size, crop)[CENTRE]
+    maps = resize_maps(maps, (crop, crop))
+    merged = maps.new_zeros(*maps.shape[:2], *size)
+    merged[..., y : y + crop, x : x + crop] = maps.abs() if merge == "abs_sum" else maps
+    return merged
+
+
+def compare_class_maps(maps: Tensor, threshold: float = 0.2) -> tuple[Tensor, Tensor]:
+    """How alike the maps of different classes of one image are (paper, Figure 4), the mean over all pairs of classes.
+
+    maps (B, k, h, w), k > 1 -> correlation (B,) over the cells, in -1..1; overlap (B,), the IoU in 0..1 of the regions
+    above `threshold` of each map's maximum (a map whose maximum is <= 0 covers all). A constant map correlates with
+    none: 0.
+    """
+    flat = maps.flatten(2).double()  # (B, k, cells)
+    centred = flat - flat.mean(2, keepdim=True)
+    unit = F.normalize(centred, dim=2)
+    top = flat.amax(2, keepdim=True)
+    inside = ((flat > threshold * top) | (top <= 0)).double()
+    both = inside @ inside.mT  # (B, k, k) cells
+    area = inside.sum(2)
+    iou = both / (area[:, :, None] + area[:, None] - both).clamp(min=1)
+    first, second = torch.triu_indices(maps.shape[1], maps.shape[1], 1)
+    return (unit @ unit.mT)[:, first, second].mean(1), iou[:, first, second].mean(1)

@@ -1,9 +1,11 @@
 """Intervals and paired comparisons, and what they allow to say."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest, t
 
 
 class Interval(NamedTuple):
@@ -70,6 +72,89 @@ def bootstrap_curve(values: ArrayLike, seed: int = 0) -> tuple[NDArray[np.float6
     return ends[:, 0], (ends[:, 1], ends[:, 2])
 
 
+class Effect(NamedTuple):
+    """A mean or a difference, its standard error, and the degrees of freedom of the t distribution behind it."""
+
+    estimate: float
+    se: float
+    df: float
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The interval that covers the truth with this probability."""
+        half = float(t.ppf((1 + level) / 2, self.df)) * self.se
+        return self.estimate - half, self.estimate + half
+
+    def p_differs(self) -> float:
+        """p of "the truth is 0", two-sided."""
+        return min(1.0, 2 * min(self._p_above(0.0), self._p_below(0.0)))
+
+    def p_within(self, low: float, high: float) -> float:
+        """p of "the truth is not inside low..high": the larger p of two one-sided tests."""
+        return max(self._p_above(low), self._p_below(high))
+
+    def p_outside(self, low: float, high: float) -> float:
+        """p of "the truth is inside low..high", two-sided."""
+        return min(1.0, 2 * min(self._p_above(high), self._p_below(low)))
+
+    def _p_above(self, bound: float) -> float:
+        """p of "the truth is at most `bound`", one-sided."""
+        if self.se == 0:  # no variation at all: right or wrong everywhere alike
+            return float(self.estimate <= bound)
+        return float(t.sf((self.estimate - bound) / self.se, self.df))
+
+    def _p_below(self, bound: float) -> float:
+        return Effect(-self.estimate, self.se, self.df)._p_above(-bound)
+
+
+def measure_effect(values: ArrayLike) -> Effect:
+    """The mean of values (N,) over images, or (S, N) over seeds and images, with its standard error.
+
+    (S, N), S > 1: seeds and images are both samples. Two-way analysis of variance without replication gives the
+    components of the mean's variance, s_seed^2 / S + s_image^2 / N + s_rest^2 / (S N), a negative one taken as 0;
+    Satterthwaite's formula gives the degrees of freedom. One seed says nothing about others: the error is over images.
+    Raises ValueError for fewer than two images, another number of axes, or values that are not finite.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if v.ndim not in (1, 2) or v.size == 0 or v.shape[-1] < 2 or not np.isfinite(v).all():
+        raise ValueError(f"values have shape {v.shape}; expected (N,) or (S, N), N > 1, finite")
+    if v.ndim == 1 or len(v) == 1:
+        n = v.shape[-1]
+        return Effect(float(v.mean()), float(v.std(ddof=1) / np.sqrt(n)), n - 1)
+    s, n = v.shape
+    seeds, images = v.mean(1, keepdims=True), v.mean(0, keepdims=True)
+    rest = v - seeds - images + v.mean()
+    # Mean squares and their degrees of freedom.
+    ms = {
+        "seed": (n * float(seeds.var(ddof=1)), s - 1),
+        "image": (s * float(images.var(ddof=1)), n - 1),
+        "rest": (float((rest**2).sum()) / ((s - 1) * (n - 1)), (s - 1) * (n - 1)),
+    }
+    above = [name for name in ("seed", "image") if ms[name][0] > ms["rest"][0]]
+    signs = dict.fromkeys(above, 1) | {"rest": 1 - len(above)}  # seed + image - rest where both components are positive
+    total = sum(sign * ms[name][0] for name, sign in signs.items())
+    spread = sum((sign * ms[name][0]) ** 2 / ms[name][1] for name, sign in signs.items())
+    df = total**2 / spread if spread > 0 else float((s - 1) * (n - 1))
+    return Effect(float(v.mean()), float(np.sqrt(total / (s * n))), df)
+
+
+def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction for testing several hypotheses: name -> p to be compared with the level itself."""
+    adjusted, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def wilson_interval(right: ArrayLike, level: float = 0.95) -> Interval:
+    """A share and its Wilson interval: right (N,) of 0 and 1 -> fractions. ValueError for none, or other values."""
+    outcomes = np.asarray(right, dtype=np.float64)
+    if outcomes.ndim != 1 or not len(outcomes) or not np.isin(outcomes, (0, 1)).all():
+        raise ValueError(f"right has shape {outcomes.shape}; expected (N,), N > 0, of 0 and 1")
+    found = binomtest(int(outcomes.sum()), len(outcomes)).proportion_ci(level, method="wilson")
+    return Interval(float(outcomes.mean()), float(found.low), float(found.high))
+
+
 class Comparison(NamedTuple):
     """A paired difference in percentage points, and what its 95 % interval allows to say."""
 
@@ -77,6 +162,7 @@ class Comparison(NamedTuple):
     difference: float
     low: float
     high: float
+    effect: Effect
 
     def describe(self) -> str:
         """ "better by 3.1 points [1.0, 5.2]", and so on."""
@@ -86,62 +172,58 @@ class Comparison(NamedTuple):
         return f"{self.verdict} by {abs(self.difference):.1f} points [{low:.1f}, {high:.1f}]"
 
 
-def compare(
-    values: ArrayLike, other: ArrayLike, seed: int = 0, words: tuple[str, str] = ("better", "worse")
-) -> Comparison:
+def compare(values: ArrayLike, other: ArrayLike, words: tuple[str, str] = ("better", "worse")) -> Comparison:
     """Which of two methods has the higher share on the same images: vectors (N,) of right or wrong or shares, paired.
 
-    words: what a difference above 0 is called, and one below.
+    words: what a difference above 0 is called, and one below. The interval is Student's, over the images' differences.
+    Raises ValueError for vectors of unequal length, or not finite.
     """
-    difference, low, high = (100 * v for v in bootstrap_interval(values, other, seed=seed))
+    first, second = np.asarray(values, np.float64), np.asarray(other, np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"values have shapes {first.shape} and {second.shape}; paired needs the same (N,)")
+    effect = measure_effect(100 * (first - second))
+    low, high = effect.interval()
     verdict = words[0] if low > 0 else words[1] if high < 0 else "no difference seen"
-    return Comparison(verdict, difference, low, high)
+    return Comparison(verdict, effect.estimate, low, high, effect)
 
 
 class SeedComparison(NamedTuple):
     """Two methods over S paired seeds and the same N images, in the unit of the values. Lower is better for errors."""
 
-    means: tuple[float, float]
-    intervals: tuple[tuple[float, float], tuple[float, float]]  # 95 %, over images, of the mean over seeds
-    difference: float  # first - second
-    interval: tuple[float, float]  # 95 %, paired over images, of the mean over seeds
+    methods: tuple[Effect, Effect]  # the mean of each, over seeds and images
+    effect: Effect  # first - second
     seed_differences: tuple[float, ...]  # one per seed
 
     def describe(self, first: str, second: str) -> dict[str, str]:
         """The row of a table, as text."""
-        texts = [f"{m:.1f} [{lo:.1f}, {hi:.1f}]" for m, (lo, hi) in zip(self.means, self.intervals, strict=True)]
-        difference = f"{self.difference:+.1f} [{self.interval[0]:+.1f}, {self.interval[1]:+.1f}]"
+        texts = [f"{one.estimate:.1f} [{one.interval()[0]:.1f}, {one.interval()[1]:.1f}]" for one in self.methods]
+        low, high = self.effect.interval()
         seeds = ", ".join(f"{d:+.1f}" for d in self.seed_differences)
+        difference = f"{self.effect.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
         return {first: texts[0], second: texts[1], f"{first} - {second}": difference, "by seed": seeds}
 
     def sentence(self, error: str, first: str, second: str) -> str:
-        """The verdict on an error in %, computed from the interval: better, worse, or no difference seen."""
-        low, high = self.interval
+        """What the interval allows to say of an error in %: better, worse, or no difference seen."""
+        found = self.effect
+        low, high = found.interval()
         verdict = f"{first} better by" if high < 0 else f"{first} worse by" if low > 0 else "no difference seen,"
-        size = abs(self.difference) if high < 0 or low > 0 else self.difference
+        size = abs(found.estimate) if high < 0 or low > 0 else found.estimate
         ends = (-high, -low) if high < 0 else (low, high)
-        agree = sum((d < 0) == (self.difference < 0) for d in self.seed_differences)
+        agree = sum((d < 0) == (found.estimate < 0) for d in self.seed_differences)
         return (
             f"{error[0].upper()}{error[1:]}: {verdict} {size:.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] "
             f"({agree} of {len(self.seed_differences)} seeds with that sign)."
         )
 
 
-def compare_seeds(first: ArrayLike, second: ArrayLike, seed: int = 0) -> SeedComparison:
+def compare_seeds(first: ArrayLike, second: ArrayLike) -> SeedComparison:
     """Compare two methods over paired seeds: values (S, N) of S seeds on the same N images, in the unit to report.
 
-    The bootstrap draws images, the same for both methods and all seeds; seeds are shown one by one, not resampled.
-    Raises ValueError unless both are (S, N), finite.
+    Intervals are of other seeds and other images: see `measure_effect`. Raises ValueError unless both are (S, N),
+    finite.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(f"values have shapes {a.shape} and {b.shape}; expected the same (seeds, images)")
-    mean_a, mean_b = (bootstrap_interval(v.mean(0), seed=seed) for v in (a, b))
-    difference = bootstrap_interval(a.mean(0), b.mean(0), seed=seed)
-    return SeedComparison(
-        (mean_a.estimate, mean_b.estimate),
-        ((mean_a.low, mean_a.high), (mean_b.low, mean_b.high)),
-        difference.estimate,
-        (difference.low, difference.high),
-        tuple(float(d) for d in (a - b).mean(1)),
-    )
+    differences = tuple(float(d) for d in (a - b).mean(1))
+    return SeedComparison((measure_effect(a), measure_effect(b)), measure_effect(a - b), differences)

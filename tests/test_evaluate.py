@@ -123,6 +123,55 @@ def test_released_protocol_equals_its_steps_by_hand(net, folder_dataset):
         expected = released_boxes(np.rint(resized / resized.max() * 255).astype(np.uint8))
         np.testing.assert_array_equal(found.loose[i, j], expected[0])
         np.testing.assert_array_equal(found.tight[i, j], expected[min(1, len(expected) - 1)])
+        np.testing.assert_array_equal(found.text[i, j], largest_component_box(resized, 0.2))
+
+
+def test_ways_of_the_release_share_one_pass_and_equal_it(net, folder_dataset):
+    ways = evaluate.localize_ways(net, folder_dataset, PRESET, top=2)
+    assert list(ways) == list(evaluate.WAYS)
+    for merge in ("abs_sum", "mean"):
+        alone = evaluate.localize_released(net, folder_dataset, PRESET, top=2, merge=merge)
+        for field, value in vars(alone).items():
+            np.testing.assert_array_equal(getattr(ways[10, merge], field), value)
+    # One crop is the centre's: the text's rule on a signed map is `localize` on the squashed image.
+    whole = replace(folder_dataset, sizes=np.tile([64, 64], (7, 1)))
+    seen = evaluate.localize(net, whole, PRESET, top=2)
+    np.testing.assert_array_equal(ways[1, "mean"].classes, seen.classes)
+    one = evaluate.localize_ways(net, whole, PRESET, [(1, "mean")], top=2)[1, "mean"]
+    positive = seen.boxes[:, :, 0, 2] < 64  # a map without evidence boxes all of the image, or of the crop
+    np.testing.assert_array_equal(one.text[positive], seen.boxes[:, :, 0][positive])
+
+
+def test_backprop_takes_the_same_crops_merge_and_boxes(net, folder_dataset):
+    found = evaluate.localize_released(net, folder_dataset, PRESET, top=2, method="gradient", batch_size=3)
+    i = 2
+    image = normalize_images(torch.tensor(squash_image(folder_dataset[i], 64))[None], PRESET)
+    for j, c in enumerate(found.classes[i].tolist()):
+        total = torch.zeros(64, 64)
+        for y, x in ((0, 0), (0, 16), (16, 0), (16, 16), (8, 8)):
+            for mirrored in (False, True):
+                crop = image[..., y : y + 48, x : x + 48]
+                crop = (crop.flip(-1) if mirrored else crop).clone().requires_grad_()
+                net(crop)[0, c].backward()
+                saliency = crop.grad.abs().amax(1)[0]
+                total[y : y + 48, x : x + 48] += saliency.flip(-1) if mirrored else saliency
+        width, height = map(int, folder_dataset.sizes[i])
+        resized = cv2.resize(total.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+        expected = released_boxes(np.rint(resized / resized.max() * 255).astype(np.uint8))
+        np.testing.assert_array_equal(found.loose[i, j], expected[0])
+
+
+def test_the_bias_can_be_left_out_and_maps_of_classes_compared(net, folder_dataset):
+    with torch.no_grad():
+        net.fc.bias.copy_(torch.tensor([100.0, 0.0]))
+    found = evaluate.localize(net, folder_dataset, PRESET, top=2)
+    assert (found.classes[:, 0] == 0).all()
+    with torch.no_grad():
+        net.fc.bias.zero_()
+    plain = evaluate.localize(net, folder_dataset, PRESET, top=2)
+    np.testing.assert_array_equal(found.unbiased, plain.classes[:, 0])
+    assert ((found.correlation >= -1) & (found.correlation <= 1)).all()
+    assert ((found.overlap >= 0) & (found.overlap <= 1)).all()
 
 
 def test_iterated_maps_lie_in_the_window_of_the_crop(net, folder_dataset):

@@ -97,6 +97,8 @@ def test_rooms_import_only_what_lies_below_them():
         "from camlib.report.plan import choose_settings, format_plans; format_plans('mini', choose_settings('mini'))",
         "from camlib.cli import app; app(['--help'], standalone_mode=False)",
         "from camlib.cli import app; app(['run', '--help'], standalone_mode=False)",
+        "from camlib.cli import app; app(['cam', '--help'], standalone_mode=False)",
+        "import camlib; assert 'explain' in dir(camlib)",
     ],
 )
 def test_doors_open_without_torch_and_scipy(code):
@@ -114,9 +116,19 @@ def test_doors_open_without_torch_and_scipy(code):
         "metrics.localization_errors", "metrics.correct_boxes", "metrics.max_box_accuracy", "metrics.threshold_boxes",
         "stats.bootstrap_interval", "metrics.bootstrap_interval", "evaluate.localize", "evaluate.localize_released",
         "datasets.load", "datasets.Dataset", "datasets.is_available", "datasets.describe_missing",
-        "datasets.random_split", "datasets.crop_images",
+        "datasets.random_split", "datasets.crop_images", "explanation.explain",
     ],
 )  # fmt: skip
 def test_public_names_stay_where_they_are(name):
     module, _, attribute = name.partition(".")
     assert callable(getattr(importlib.import_module(f"camlib.{module}"), attribute))
+
+
+def test_names_for_people_stand_at_the_top():
+    from camlib.explanation import explain
+    from camlib.train import load_network
+
+    assert camlib.explain is explain
+    assert camlib.load_network is load_network
+    with pytest.raises(AttributeError, match="no attribute 'explian'"):
+        _ = camlib.explian

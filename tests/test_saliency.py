@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from camlib.models import GAPNet
-from camlib.saliency import gradient_saliency
+from camlib.saliency import gradient_saliency, smooth_maps
 
 
 def seeded(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -106,3 +107,11 @@ def test_refuses_shapes_that_do_not_fit():
             gradient_saliency(net, images, wrong)
     with pytest.raises(ValueError, match="expected logits"):
         gradient_saliency(net.backbone, images, torch.tensor([[0], [1]]))
+
+
+def test_smoothing_is_a_gaussian_of_so_many_pixels():
+    maps = seeded(3, 1, 2, 60, 50).abs()
+    smooth = smooth_maps(maps, 4)
+    expected = gaussian_filter(maps[0, 1].numpy(), 4, mode="mirror", truncate=3)
+    torch.testing.assert_close(smooth[0, 1], torch.tensor(expected), rtol=1e-4, atol=1e-5)
+    assert smooth_maps(maps, 0) is maps

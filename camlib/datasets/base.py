@@ -135,12 +135,14 @@ class Dataset:
 def convert_rgb(image: Image.Image) -> Image.Image:
     """An image as 8-bit RGB, transparency dropped. Greys of 16 bits keep their upper 8 (PIL would cut them off at 255).
 
-    Raises ValueError for grey values that are not whole numbers.
+    Raises ValueError for grey values that are not whole numbers, or that take more than 16 bits.
     """
     if image.mode == "F":
         raise ValueError("its grey values are fractions; expected 8 or 16 bits")
     if image.mode.startswith("I"):
         greys = np.asarray(image).astype(np.int64)
+        if greys.min() < 0 or greys.max() > 65535:
+            raise ValueError(f"its grey values are {greys.min()}..{greys.max()}; expected 8 or 16 bits")
         image = Image.fromarray((greys >> 8 if greys.max() > 255 else greys).astype(np.uint8))
     return image.convert("RGB")
 

@@ -151,7 +151,7 @@ def measure_sizes(dataset: Dataset) -> Dataset:
     return replace(dataset, sizes=sizes)
 
 
-def walk_images(base: Path) -> list[str]:
+def walk_images(base: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")) -> list[str]:
     """Images under a folder, at any depth, as sorted relative paths with forward slashes.
 
     Links are followed. Hidden files and folders are ignored. Raises ValueError for a link to a folder above it.
@@ -165,7 +165,7 @@ def walk_images(base: Path) -> list[str]:
                 raise ValueError(f"{path}: links to a folder that it lies in")
         inside = Path(folder).relative_to(base).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
-        images += [prefix + f for f in files if f.lower().endswith((".jpg", ".jpeg", ".png")) and f[0] != "."]
+        images += [prefix + f for f in files if f.lower().endswith(suffixes) and f[0] != "."]
     return sorted(images)
 
 

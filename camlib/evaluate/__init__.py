@@ -5,11 +5,15 @@ from camlib.evaluate.forward import (
     forward_batches as forward_batches,
 )
 from camlib.evaluate.released import (
+    RELEASED_WAY as RELEASED_WAY,
+    WAYS as WAYS,
     ReleasedLocalization as ReleasedLocalization,
+    Way as Way,
     guess_five as guess_five,
     localize_released as localize_released,
+    localize_ways as localize_ways,
     predict_released_maps as predict_released_maps,
-    predict_ten_crop as predict_ten_crop,
+    predict_ways as predict_ways,
 )
 from camlib.evaluate.single import (
     Localization as Localization,

@@ -8,15 +8,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from camlib.boxes import largest_component_box, threshold_boxes
-from camlib.cam import class_activation_maps, resize_map
+from camlib.cam import class_activation_maps, compare_class_maps, resize_map
 from camlib.datasets.base import Dataset
 from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
 from camlib.metrics import box_hits, correct_over_thresholds, localization_errors, map_extent
 from camlib.models import GAPNet, digest_network
-from camlib.saliency import gradient_saliency
+from camlib.saliency import gradient_saliency, smooth_maps
 from camlib.store import digest, run_sharded
 from camlib.transforms import Preset, crop_windows
 
@@ -30,6 +31,9 @@ class Localization:
     scores: np.ndarray  # (N, k) float32, softmax
     boxes: np.ndarray  # (N, k, T, 4) float64, of the predicted classes, pixels of the original image
     known_boxes: np.ndarray  # (N, T, 4) float64, of the true class ("class-known localization")
+    unbiased: np.ndarray  # (N,) int64, the best class if the linear layer's bias were 0
+    correlation: np.ndarray  # (N,) float32, of the predicted classes' maps, see `cam.compare_class_maps`; 0 for one
+    overlap: np.ndarray  # (N,) float32, likewise
 
     def guesses(self, threshold: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
         """Classes (N, k) and their boxes (N, k, 4) at the threshold nearest to the one asked for."""
@@ -52,38 +56,45 @@ def localize(
     top: int = 5,
     thresholds: Iterable[float] = (0.2,),
     method: Literal["cam", "gradient"] = "cam",
+    smooth: float = 0,
     batch_size: int = 64,
 ) -> Localization:
     """Classes and text-rule boxes for every image (paper, Sections 2 and 3.2).
 
     Each image's centre crop goes through the network once. The maps of the `top` best classes and of the true class are
     resized to the crop's place in the original image, kept above each of `thresholds` x their maximum, and boxed. A map
-    with no positive value boxes the whole image. method: "cam", or "gradient" for the saliency baseline.
+    with no positive value boxes the whole image. method: "cam", or "gradient" for the saliency baseline, whose maps a
+    Gaussian of `smooth` px of the network's input smooths first.
     Raises what the dataset raises for a bad image, and ValueError naming the image whose map is not finite.
     """
     dataset, fractions = measure_sizes(dataset), np.asarray(list(thresholds), float)
     top = min(top, net.fc.out_features)
     windows = crop_windows(dataset.sizes, preset)
 
-    def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, ...]:
         features = net.features(x)  # (B, K, h, w)
-        scores, best = net.fc(net.pool_features(features)).softmax(1).topk(top)  # (B, k)
+        pooled = net.pool_features(features)
+        scores, best = net.fc(pooled).softmax(1).topk(top)  # (B, k)
         labels = torch.from_numpy(dataset.labels[batch]).to(x.device)
         asked = torch.cat([best, labels[:, None]], 1)  # (B, k + 1)
         if method == "gradient":
-            return scores, asked, gradient_saliency(net, x, asked)  # (B, k + 1, crop, crop)
-        return scores, asked, class_activation_maps(features, net.fc.weight, asked)  # (B, k + 1, h, w)
+            maps = smooth_maps(gradient_saliency(net, x, asked), smooth)  # (B, k + 1, crop, crop)
+        else:
+            maps = class_activation_maps(features, net.fc.weight, asked)  # (B, k + 1, h, w)
+        alike = compare_class_maps(maps[:, :top]) if top > 1 else (scores.new_zeros(len(x)),) * 2
+        return asked, maps, scores, F.linear(pooled, net.fc.weight).argmax(1), *alike
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         parts = []
         with ThreadPoolExecutor() as pool:
             batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size)
-            for batch, (scores, asked, maps) in batches:
+            for batch, (asked, maps, *others) in batches:
                 classes = asked.cpu().numpy()
                 jobs = zip(maps.float().cpu().numpy(), classes, batch, strict=True)
                 found = np.stack(list(pool.map(lambda job: box_maps(*job), jobs)))  # (B, k + 1, T, 4)
-                parts.append((classes[:, :-1], scores.cpu().numpy(), found[:, :-1], found[:, -1]))
-        names = ("classes", "scores", "boxes", "known_boxes")
+                scores, *rest = (other.cpu().numpy() for other in others)
+                parts.append((classes[:, :-1], scores, found[:, :-1], found[:, -1], *rest))
+        names = ("classes", "scores", "boxes", "known_boxes", "unbiased", "correlation", "overlap")
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
     def box_maps(maps: np.ndarray, classes: np.ndarray, i: int) -> np.ndarray:
@@ -95,7 +106,9 @@ def localize(
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
         return np.stack([*boxes, *(boxes[k] for k in same)])
 
-    key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method)
+    key = digest(
+        digest_network(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method, smooth
+    )
     arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute)
     return Localization(thresholds=fractions, **arrays)
 
@@ -116,7 +129,12 @@ def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, siz
 
 
 def iterate_maps(
-    net: GAPNet, dataset: Dataset, preset: Preset, classes: np.ndarray | None = None, batch_size: int = 64
+    net: GAPNet,
+    dataset: Dataset,
+    preset: Preset,
+    classes: np.ndarray | None = None,
+    method: Literal["cam", "gradient"] = "cam",
+    batch_size: int = 64,
 ) -> Iterator[np.ndarray]:
     """The raw map of one class per image, by default the true class's: yields (H, W) float32, one image after another.
 
@@ -129,7 +147,9 @@ def iterate_maps(
     windows = crop_windows(dataset.sizes, preset).round().astype(int)
 
     def forward(x: Tensor, batch: np.ndarray) -> np.ndarray:
-        return net.predict_with_cam(x, classes=asked[batch].to(x.device))[2].float().cpu().numpy()  # (B, k, h, w)
+        wanted = asked[batch].to(x.device)
+        maps = gradient_saliency(net, x, wanted) if method == "gradient" else net.predict_with_cam(x, classes=wanted)[2]
+        return maps.float().cpu().numpy()  # (B, k, h, w)
 
     for batch, maps in forward_batches(net, dataset, preset, forward, batch_size=batch_size):
         for heatmaps, i in zip(maps, batch, strict=True):
@@ -168,13 +188,18 @@ def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
 
 
 def predict_maps(
-    net: GAPNet, dataset: Dataset, indices: np.ndarray, preset: Preset, classes: np.ndarray | None = None
+    net: GAPNet,
+    dataset: Dataset,
+    indices: np.ndarray,
+    preset: Preset,
+    classes: np.ndarray | None = None,
+    method: Literal["cam", "gradient"] = "cam",
 ) -> list[np.ndarray]:
     """For figures: the raw maps (H, W) of a few images, of `classes` (len(indices),) or each one's best class."""
     few = dataset.subset(indices)
     if classes is None:
         classes = localize(net, few, preset, top=1).classes[:, 0]
-    return list(iterate_maps(net, few, preset, classes))
+    return list(iterate_maps(net, few, preset, classes, method))
 
 
 def wrong_over_thresholds(found: Localization, dataset: Dataset) -> dict[str, np.ndarray]:

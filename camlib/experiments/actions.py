@@ -14,11 +14,12 @@ beyond the body, and not more where it is held or worn. Nothing is predicted whe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from camlib.experiments.controls import PermutationTest, compare_classes, permute_classes
+from camlib.stats import Comparison
 
 Group = Literal["apart", "touching", "held or worn", "none"]
 PREDICTIONS: dict[Group, Literal["more", "not more", ""]] = {
@@ -126,8 +127,14 @@ def compare_groups(
     return found
 
 
-def describe_group(group: Group, more: PermutationTest, less: PermutationTest) -> str:
-    """ "Apart, predicted more: p = 0.001 that it is more, p = 1.000 that it is less, of 999 permutations."."""
-    predicted = f"predicted {PREDICTIONS[group]}" if PREDICTIONS[group] else "nothing predicted"
-    p = f"p = {more.p:.3f} that it is more, p = {less.p:.3f} that it is less"
-    return f"{group.capitalize()}, {predicted}: {p}, of {more.permutations} permutations."
+def describe_group(
+    group: Group, found: Comparison, more: PermutationTest, less: PermutationTest, n: int
+) -> dict[str, Any]:
+    """A group's row of a table. found: own against reassigned, in points; n: images."""
+    return {
+        "images": n,
+        "predicted": PREDICTIONS[group],
+        "own - reassigned, points": f"{found.difference:+.1f} [{found.low:+.1f}, {found.high:+.1f}]",
+        "p (more)": more.p,
+        "p (less)": less.p,
+    }

@@ -26,6 +26,7 @@ class PermutationTest(NamedTuple):
     expected: float  # mean over the permutations
     p: float  # (1 + how many permutations are at least as extreme) / (1 + how many there are), one-sided
     permutations: int
+    two_sided: float  # p of "no difference in either direction"
 
     def describe(self) -> str:
         """ "p = 0.001 of 999 permutations"."""
@@ -55,9 +56,10 @@ def place_observed(observed: float, permuted: ArrayLike, more: bool = True) -> P
     if values.ndim != 1 or not len(values) or not np.isfinite([observed, *values]).all():
         raise ValueError(f"permuted has shape {values.shape}; expected (R,), R > 0, finite, as is the observed value")
     slack = 1e-9 * max(1.0, abs(observed))  # equal sums, added in another order, must count as equal
-    extreme = values >= observed - slack if more else values <= observed + slack
-    p = (1 + np.count_nonzero(extreme)) / (1 + len(values))
-    return PermutationTest(float(observed), float(values.mean()), p, len(values))
+    extreme = values >= observed - slack, values <= observed + slack
+    above, below = ((1 + np.count_nonzero(tail)) / (1 + len(values)) for tail in extreme)
+    two_sided = min(1.0, 2 * min(above, below))
+    return PermutationTest(float(observed), float(values.mean()), above if more else below, len(values), two_sided)
 
 
 def permute_classes(

@@ -1,11 +1,12 @@
 """Fine-grained classes in two looks: features of the whole image, then of a crop (paper, Section 4.1, Table 4)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from camlib.boxes import box_iou
 from camlib.datasets.base import Dataset, crop_images
 from camlib.features import extract_features, fit_linear
 from camlib.models import GAPNet
@@ -36,3 +37,18 @@ def tabulate_crops(right: Mapping[str, NDArray[np.bool_]], found: NDArray[np.boo
         changed = {"hurt by the crop": int(hurt[group].sum()), "helped by the crop": int(helped[group].sum())}
         rows[name] = {"images": int(group.sum()), **shares, **changed}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def hit_by_chance(
+    sizes: NDArray[np.int64], gt_boxes: Sequence[NDArray[np.float64]], draws: int = 2000, seed: int = 0
+) -> NDArray[np.float64]:
+    """How often a box with two uniformly drawn corners has IoU >= 0.5 with a true box of each image: (N,) shares.
+
+    sizes (N, 2) as (width, height); gt_boxes: N arrays (Mi, 4). The same relative boxes are tried on every image.
+    """
+    corners = np.sort(np.random.default_rng(seed).random((draws, 2, 2)), axis=1)  # (draws, corner, xy), fractions
+    shares = []
+    for size, boxes in zip(sizes, gt_boxes, strict=True):
+        drawn = (corners * size).reshape(draws, 4)
+        shares.append(float((box_iou(drawn, boxes) >= 0.5).any(1).mean()))
+    return np.array(shares)

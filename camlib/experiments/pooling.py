@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from camlib.boxes import centre_box
 from camlib.datasets.base import Dataset
 from camlib.evaluate import localize, measure_maps, wrong_over_thresholds
-from camlib.metrics import correct_boxes, fit_centre_fraction, summarize_hits
+from camlib.metrics import correct_boxes, fit_centre_fraction
 from camlib.models import Pool
 from camlib.train import Network, load_network
 
 CLASSIFICATION = ("top-1 classification error", "top-5 classification error")
 LOCALIZATION = ("top-1 localization error", "top-5 localization error", "class-known localization error")
-EXTENT = {"true box covered": "%", "map inside the true box": "%", "components": "pieces"}  # measure: unit
+# Measures of whole maps: unit.
+MAPS = {"true box covered": "%", "map inside the true box": "%", "components": "pieces"}
+MAPS |= {"MaxBoxAcc": "%", "MaxBoxAccV2": "%"}
+SCALES = {"%": 100, "pieces": 1}
 IOUS = (0.3, 0.5, 0.7)
 
 
@@ -65,6 +68,13 @@ CITED = {f"top-{k} classification error": ("Table 1", f"top-{k}") for k in (1, 5
 CITED |= {f"top-{k} localization error, 20 %": ("Table 2", f"top-{k}") for k in (1, 5)}
 
 
+# Row of `select_errors` -> the registered claim that it decides.
+CLAIMS = {
+    "top-1 classification error": "gap_gmp_classification",
+    "top-1 localization error, 20 %": "gap_gmp_localization",
+}
+
+
 def cite_paper(row: str, head: str) -> tuple[str, str, str] | None:
     """Where the paper prints an error of GoogLeNet with this head; None for what it doesn't print."""
     return (CITED[row][0], f"GoogLeNet-{head}", CITED[row][1]) if row in CITED else None
@@ -95,15 +105,20 @@ def err_centre_box(images: Dataset) -> NDArray[np.bool_]:
     return ~correct_boxes(box, images.boxes)
 
 
-def measure_seeds(nets: Sequence[Network], images: Dataset) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """How S networks' maps of the true class lie on N images.
+def measure_seeds(nets: Sequence[Network], images: Dataset) -> dict[str, NDArray[np.float64]]:
+    """How S networks' maps of the true class lie on N images -> measure of MAPS, in its unit: (S, N).
 
-    -> {measure of EXTENT, in its unit: (S, N)}, {"MaxBoxAcc", "MaxBoxAccV2", in %: (S,)}.
+    MaxBoxAcc and MaxBoxAccV2 are means of their rows: each image's hits at the threshold that is best for all of them.
     """
     measures = [measure_maps(net, images, preset) for net, preset, *_ in nets]
     extent = np.stack([one.extent for one in measures])  # (S, N, 3)
-    scales = {"%": 100, "pieces": 1}
-    extents = {name: scales[unit] * extent[:, :, i] for i, (name, unit) in enumerate(EXTENT.items())}
-    first = [100 * summarize_hits(one.largest, IOUS[1:2]).mean for one in measures]
-    second = [100 * summarize_hits(one.best, IOUS).mean for one in measures]
-    return extents, {"MaxBoxAcc": np.array(first), "MaxBoxAccV2": np.array(second)}
+    found = dict(zip(MAPS, np.moveaxis(extent, 2, 0), strict=False))
+    found["MaxBoxAcc"] = np.stack([best_hits(one.largest, IOUS[1:2]) for one in measures])
+    found["MaxBoxAccV2"] = np.stack([best_hits(one.best, IOUS) for one in measures])
+    return {name: SCALES[unit] * found[name] for name, unit in MAPS.items()}
+
+
+def best_hits(hits: NDArray[np.bool_], ious: Sequence[float]) -> NDArray[np.float64]:
+    """Hits (N, D, 256) at the best threshold of each of D IoUs, the mean over these: (N,); its mean is the accuracy."""
+    best = hits.mean(0).argmax(1)  # (D,)
+    return hits[:, np.arange(len(ious)), best].mean(1)

@@ -118,13 +118,15 @@ def build_timm(name: str, num_classes: int, weights: str | Path | None) -> nn.Mo
     return timm.create_model(name, pretrained=weights == "timm", num_classes=num_classes)
 
 
-def alexnet_fc7(weights: str | Path | None = None) -> GAPNet:
-    """torchvision's AlexNet up to fc7 and its ReLU: features (B, 4096, 1, 1), the first row of Table 5; 224 px.
+def build_fc7(name: str, num_classes: int = 1000, weights: str | Path | None = None) -> GAPNet:
+    """torchvision's AlexNet or VGG16 whole, its features up to fc7 and its ReLU: (B, 4096, 1, 1); 224 px.
 
-    weights: None (random), "torchvision", or a file, as of `build_model`. This is not the paper's AlexNet: it has one
+    name: "alexnet_fc7" (features of the first row of Table 5) or "vgg16_fc7". The logits are the classifier's own: what
+    the paper's Backprop rows and the fc rows of Table 1 take. There is no map to see: the fc layers took it away.
+    weights: None (random), "torchvision", or a file, as of `build_model`. This AlexNet is not the paper's: it has one
     tower and no local response normalisation.
     """
-    net = torchvision.models.alexnet(weights="IMAGENET1K_V1" if weights == "torchvision" else None)
+    net: Any = build_torchvision(name.removesuffix("_fc7"), num_classes, weights)
     if weights not in (None, "torchvision"):
         load_weights(net, read_weights(weights), weights)
     layers = (net.features, net.avgpool, nn.Flatten(), *net.classifier[:6], nn.Unflatten(1, (4096, 1, 1)))
@@ -143,3 +145,20 @@ def cut_class_maps(net: GAPNet) -> GAPNet:
     fc = nn.Linear(conv.in_channels, conv.out_channels)
     fc.load_state_dict({"weight": conv.weight[:, :, 0, 0], "bias": conv.bias})
     return GAPNet(net.backbone.get_submodule("features"), fc, net.pool).train(net.training)
+
+
+def dilate_last_stride(net: GAPNet) -> GAPNet:
+    """The same weights on a grid twice as fine: the last stride of 2 becomes 1, and the kernels behind it dilate by 2.
+
+    What the strided net sees in a cell, this net sees in every other cell; nothing is trained. It changes `net`.
+    Raises ValueError for a net without a convolution of stride 2. The convolutions must stand in one chain.
+    """
+    convs = [module for module in net.backbone.modules() if isinstance(module, nn.Conv2d)]
+    strided = [i for i, conv in enumerate(convs) if conv.stride == (2, 2)]
+    if not strided:
+        raise ValueError("no convolution of the network has stride 2; expected one to dilate what follows it")
+    convs[strided[-1]].stride = (1, 1)
+    for conv in convs[strided[-1] + 1 :]:
+        if conv.kernel_size != (1, 1):
+            conv.dilation, conv.padding = (tuple(2 * v for v in pair) for pair in (conv.dilation, conv.padding))  # type: ignore[assignment]
+    return net

@@ -10,8 +10,10 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from camlib.report.plan import SUMMARY, read_planned
-from camlib.report.results import read_results
+from camlib.report.provenance import find_unregistered
+from camlib.report.records import read_results
 from camlib.report.tables import SHOWN, arrange_values, list_runs
+from camlib.report.verdicts import COLUMNS, judge_claims, list_primaries
 from camlib.store import write_aside
 
 
@@ -61,4 +63,6 @@ def write_index(folder: Path) -> None:
     summary = folder / f"{SUMMARY}.params.yml"
     not_run = read_planned(summary).not_run if summary.exists() else []
     context = {"entries": entries, "pages": _pages(folder), "profile": folder.resolve().name, "not_run": not_run}
+    context |= {"claims": list_primaries(judge_claims(records, not_run)), "columns": list(COLUMNS.values())}
+    context["unregistered"] = {r["title"]: why for r in records if r["claims"] and (why := find_unregistered(r))}
     _write_page("index.html.j2", folder / "index.html", **context)

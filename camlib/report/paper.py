@@ -5,7 +5,7 @@ All were checked against the published text.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Number:
-    """One published number. `note`: what else to know."""
+    """One published number. margin: a measurement this near replicates it. note: what else to know."""
 
     table: str  # "Table 1".."Table 5", "Figure 9", or "Section 4" for what stands in the text
     row: str
@@ -24,6 +24,8 @@ class Number:
     unit: str  # "%", "images" or "fraction"
     decimals: int = 2  # as printed
     note: str = ""
+    margin: float = 2.0  # in the unit
+    not_run: str = ""  # why nothing here measures it
 
 
 def _read(table: str, columns: str, text: str, unit: str = "%") -> list[Number]:
@@ -34,7 +36,8 @@ def _read(table: str, columns: str, text: str, unit: str = "%") -> list[Number]:
         for column, cell in zip(columns.split(" | "), cells.split(), strict=True):
             if cell != "-":
                 decimals = len(cell.partition(".")[2])
-                numbers.append(Number(table, row, column, float(cell), unit, decimals))
+                margin = 0.05 if unit == "fraction" else 2.0
+                numbers.append(Number(table, row, column, float(cell), unit, decimals, margin=margin))
     return numbers
 
 
@@ -126,8 +129,20 @@ _NOTES = {
     ): "as printed; it repeats Scene15's cell, probably a slip of the paper",
 }
 
+
+def _say_why(number: Number) -> str:
+    """Why nothing here measures a number, or ""."""
+    if number.table == "Table 4" and not number.row.startswith("GoogLeNet-GAP"):
+        return "another paper's method"
+    if number.table == "Table 3" and "fully supervised" in number.row:
+        return "a network trained with boxes by others"
+    if number.column == "VQA open-ended accuracy":
+        return "no VQA network is trained here"
+    return "the paper's figure, not measured" if number.row == "chance" else ""
+
+
 NUMBERS: dict[tuple[str, str, str], Number] = {
-    (n.table, n.row, n.column): replace(n, note=_NOTES.get((n.table, n.row, n.column), ""))
+    (n.table, n.row, n.column): replace(n, note=_NOTES.get((n.table, n.row, n.column), ""), not_run=_say_why(n))
     for n in [*_TABLE_1, *_TABLE_2, *_TABLE_3, *_TABLE_4, *_TABLE_5, *_SECTION_4, *_FIGURE_9]
 }
 
@@ -155,6 +170,13 @@ def describe_difference(number: Number, data: "Dataset", other_network: bool) ->
     if "whole" in data.info:
         reasons.append(f"{len(data):,} of {data.info['whole']:,} images")
     return "; ".join(reasons + ["another network"] * other_network)
+
+
+def cite_number(number: Number, data: "Dataset", other_network: bool) -> dict[str, Any]:
+    """A published number beside a measurement, as results files keep it, with why it can't be compared."""
+    where = {"table": number.table, "row": number.row, "column": number.column}
+    why = describe_difference(number, data, other_network)
+    return {"text": format_number(number), "value": number.value, **where, "not_comparable": why}
 
 
 def _names(names: Iterable[str]) -> str:

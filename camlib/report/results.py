@@ -11,11 +11,22 @@ from numpy.typing import ArrayLike
 
 from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
-from camlib.report.paper import NUMBERS, Number, describe_difference, format_number, lookup
+from camlib.report.claims import CLAIMS
+from camlib.report.paper import NUMBERS, cite_number, lookup
 from camlib.report.provenance import describe_dataset, describe_machine
+from camlib.report.records import SCHEMA, parameters as parameters
 from camlib.report.tables import SHOWN, as_plot_row, fold_table, pivot_values
-from camlib.stats import Comparison, SeedComparison, bootstrap_interval, compare, compare_seeds
-from camlib.store import write_aside
+from camlib.report.verdicts import describe_effect
+from camlib.stats import (
+    Comparison,
+    Effect,
+    SeedComparison,
+    bootstrap_interval,
+    compare,
+    compare_seeds,
+    wilson_interval,
+)
+from camlib.store import make_folder, write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,22 +34,7 @@ if TYPE_CHECKING:
 
     from camlib.train import Network
 
-SCHEMA = 2  # of the JSON; 1 had no such field, and the settings and `synthetic` per notebook
-LITERALS = (str, int, float, bool, type(None), list, dict)
 Place = tuple[str, str, str]  # table, row, column of the paper
-
-
-def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """A notebook's parameters: the literals that were assigned so far, by name.
-
-    namespace: the notebook's `globals()`, called before anything else is assigned.
-    """
-    jupyter = ("In", "Out")
-    return {
-        name: value
-        for name, value in namespace.items()
-        if isinstance(value, LITERALS) and not name.startswith("_") and name not in jupyter
-    }
 
 
 class Experiment:
@@ -51,13 +47,14 @@ class Experiment:
         exp.table()
         exp.write(title=..., claim=..., figure=figure)
 
-    settings: all parameters, `seed` among them. values, comparisons: as the JSON keeps them.
+    settings: all parameters, `seed` among them. values, comparisons, claims (their primaries): as in the JSON.
     """
 
     def __init__(self, notebook: str, settings: dict[str, Any], report_dir: str | Path) -> None:
-        self.notebook, self.settings, self.report_dir = notebook, settings, Path(report_dir)
+        self.notebook, self.settings, self.report_dir = notebook, settings, make_folder(Path(report_dir))
         self.values: list[dict[str, Any]] = []
         self.comparisons: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
         self.datasets: list[Dataset] = []
         self.networks: dict[str, str] = {}
         self._others: dict[str, bool] = {}  # label of a network -> whether it is another than the paper's
@@ -84,15 +81,16 @@ class Experiment:
         paper: Place | None = None,
         unit: str = "%",
     ) -> dict[str, Any]:
-        """Add the mean of outcomes (N,), one per image, with its bootstrap interval over images.
+        """Add the mean of outcomes (N,), one per image, with its interval: Wilson's of a share, else bootstrap.
 
         outcomes: right or wrong, or fractions, where the unit is %; else numbers in the unit.
         """
-        scale = 100 if unit == "%" else 1
-        mean, low, high = (scale * v for v in bootstrap_interval(outcomes, seed=self._seed))
-        return self.add_number(
-            name, mean, n=len(np.asarray(outcomes)), interval=(low, high), model=model, paper=paper, unit=unit
-        )
+        share = unit == "%" and bool(np.isin(outcomes, (0, 1)).all())
+        scale, kind = (100 if unit == "%" else 1), "Wilson" if share else "bootstrap over images"
+        found = wilson_interval(outcomes) if share else bootstrap_interval(outcomes, seed=self._seed)
+        mean, low, high = (scale * v for v in found)
+        n = len(np.asarray(outcomes))
+        return self.add_number(name, mean, n=n, interval=(low, high), kind=kind, model=model, paper=paper, unit=unit)
 
     def add_number(
         self,
@@ -123,10 +121,8 @@ class Experiment:
                 "n": int(n),
                 "interval": None if interval is None else [float(interval[0]), float(interval[1])],
                 "interval_kind": None if interval is None else kind,
-                "paper": None if paper is None else _as_cited(lookup(*paper), data, other),
-                "dataset": data.name,
-                "synthetic": data.synthetic,
-                "subset": "whole" in data.info,
+                "paper": None if paper is None else cite_number(lookup(*paper), data, other),
+                **_about(data),
             }
         )
         return self.values[-1]
@@ -164,9 +160,15 @@ class Experiment:
         other: ArrayLike,
         what: str = "",
         words: tuple[str, str] = ("better", "worse"),
+        claim: str = "",
     ) -> Comparison:
-        """Compare two methods on the same images, and keep what their paired interval allows to say."""
-        found = compare(outcomes, other, self._seed, words)
+        """Compare two methods on the same images, and keep what their paired interval allows to say.
+
+        claim: the registered claim whose primary endpoint this difference (first - second) is; "": exploratory.
+        """
+        found = compare(outcomes, other, words)
+        if claim:
+            self.decide(claim, found.effect, n=len(np.asarray(outcomes)), models=(first, second))
         self.comparisons.append(
             {
                 "what": what,
@@ -191,22 +193,48 @@ class Experiment:
         *,
         unit: str = "%",
         paper: Mapping[str, Place] | None = None,
+        claim: str = "",
     ) -> SeedComparison:
-        """Add two methods over paired seeds, outcomes {label: (S, N)} in the unit, and their difference."""
+        """Add two methods over paired seeds, outcomes {label: (S, N)} in the unit, and their difference.
+
+        claim: as for `compare`.
+        """
         (first, a), (second, b) = outcomes.items()
-        found = compare_seeds(a, b, self._seed)
-        n = np.shape(a)[1]
-        for label, mean, interval in zip((first, second), found.means, found.intervals, strict=True):
-            self.add_number(name, mean, n=n, interval=interval, unit=unit, model=label, paper=(paper or {}).get(label))
-        self.add_number(
-            name,
-            found.difference,
-            n=n,
-            interval=found.interval,
-            unit="points" if unit == "%" else unit,
-            model=f"{first} - {second}",
-        )
+        found, (s, n) = compare_seeds(a, b), np.shape(a)
+        kind = "t over seeds and images" if s > 1 else "t over images"
+        rows = {first: found.methods[0], second: found.methods[1], f"{first} - {second}": found.effect}
+        for label, effect in rows.items():
+            shown = unit if label in outcomes or unit != "%" else "points"
+            cited = (paper or {}).get(label)
+            told = {"n": n, "interval": effect.interval(), "kind": kind, "model": label, "paper": cited, "unit": shown}
+            self.add_number(name, effect.estimate, **told)
+        if claim:
+            self.decide(claim, found.effect, n=n, seeds=s, models=(first, second))
         return found
+
+    def decide(
+        self,
+        claim: str,
+        effect: Effect,
+        *,
+        n: int,
+        seeds: int = 1,
+        models: tuple[str, str] = ("", ""),
+        p: float | None = None,
+        test: str = "",
+    ) -> None:
+        """Keep a registered claim's primary endpoint: the effect, first - second, in the claim's unit.
+
+        p: of a test other than t (two-sided), named in `test`. KeyError for an unregistered claim; ValueError for
+        another notebook's claim or a second primary of the claim.
+        """
+        if CLAIMS[claim].notebook != self.notebook:
+            raise ValueError(f"{claim}: registered for {CLAIMS[claim].notebook}, decided in {self.notebook}")
+        if any((c["claim"], c["synthetic"]) == (claim, self._current.synthetic) for c in self.claims):
+            raise ValueError(f"{claim}: has one primary endpoint, and it was decided before")
+        test = test or ("t over seeds and images" if seeds > 1 else "paired t over images")
+        about = {"n": n, "seeds": seeds, "models": list(models), "test": test, **_about(self._current)}
+        self.claims.append({"claim": claim, **describe_effect(CLAIMS[claim], effect, p), **about})
 
     def known(self, place: Place) -> Place | None:
         """The place, if the paper prints a number there."""
@@ -255,6 +283,7 @@ class Experiment:
             "verdict": verdict or self.verdict() or headline,
             "values": self.values,
             "comparisons": self.comparisons,
+            "claims": self.claims,
             "datasets": [describe_dataset(data) for data in self.datasets],
             "networks": self.networks,
             "settings": self.settings,
@@ -270,22 +299,5 @@ class Experiment:
             aside.write_text(text, encoding="utf-8")
 
 
-def _as_cited(number: Number, data: Dataset, other_network: bool) -> dict[str, Any]:
-    where = {"table": number.table, "row": number.row, "column": number.column}
-    why = describe_difference(number, data, other_network)
-    return {"text": format_number(number), "value": number.value, **where, "not_comparable": why}
-
-
-def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
-    """Every results file of a report, in the notebooks' order; a broken file raises ValueError with its path."""
-    records = []
-    for path in sorted(Path(report_dir).glob("[0-9]*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record.get("schema") != SCHEMA:
-                raise ValueError(f"its schema is {record.get('schema')}, expected {SCHEMA}: run the notebook again")
-            record["notebook"], record["headline"], record["values"], record["datasets"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a whole results file: {error!r}") from error
-        records.append(record)
-    return records
+def _about(data: Dataset) -> dict[str, Any]:
+    return {"dataset": data.name, "synthetic": data.synthetic, "subset": "whole" in data.info}

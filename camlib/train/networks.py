@@ -13,12 +13,13 @@ import torchvision
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
 from camlib.datasets.weights import find_released
-from camlib.models import BUNDLED_MODELS, CUT_MODELS, GAPNet, Pool, build_model, list_models
+from camlib.models import BUNDLED_MODELS, CUT_MODELS, DILATED_MODELS, GAPNet, Pool, build_model, list_models
 from camlib.store import data_root, file_sha256
 from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
 
 PUBLISHED = ("bundled", "torchvision", "timm")
+ABOUT_ROWS = ("label", "paper_row", "class_row", "against")  # of a row in a table
 TRAINING_KEYS = ("trained_on", "train_options", "eval_options", "preset", "recipe", "epochs")
 
 
@@ -83,11 +84,11 @@ def load_network(
 def load_networks(networks: Sequence[Mapping[str, Any]], **shared: Any) -> dict[str, Network]:
     """Label -> network, for a list of mappings {label, model, weights, pool, ...}.
 
-    shared: further arguments of `load_network` for all of them. `label` and `paper_row` are not for the network.
+    shared: further arguments of `load_network` for all of them. ABOUT_ROWS are keys that are not for the network.
     """
     loaded = {}
     for settings in networks:
-        own = {key: value for key, value in settings.items() if key not in ("label", "paper_row")}
+        own = {key: value for key, value in settings.items() if key not in ABOUT_ROWS}
         loaded[settings["label"]] = load_network(**shared, **own)
     return loaded
 
@@ -149,6 +150,7 @@ def _read_about(path: Path) -> tuple[Preset, list[str] | None]:
 
 def published_preset(model: str, weights: str) -> Preset:
     """The preprocessing that belongs to torchvision's, timm's or the bundled ImageNet weights of a network."""
+    model = DILATED_MODELS.get(model, model)
     if weights == "torchvision":
         name = CUT_MODELS[model][0] if model in CUT_MODELS else model
         name = name.removesuffix("_fc7").removesuffix("_cut")

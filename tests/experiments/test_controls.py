@@ -45,7 +45,12 @@ def test_many_alike_images_of_few_classes_do_not_make_p_small():
 
 
 def test_p_counts_the_observed_one_and_ties():
-    assert controls.place_observed(3.0, [1, 2, 3, 4]) == (3.0, 2.5, (1 + 2) / 5, 4)
+    assert controls.place_observed(3.0, [1, 2, 3, 4]) == (3.0, 2.5, (1 + 2) / 5, 4, 1.0)
+    assert (
+        controls.place_observed(9.0, [1, 2, 3, 4]).two_sided
+        == controls.place_observed(0.0, [1, 2, 3, 4]).two_sided
+        == 0.4
+    )
     assert controls.place_observed(3.0, [1, 2, 3, 4], more=False).p == (1 + 3) / 5
     assert controls.place_observed(5.0, np.zeros(999)).p == 0.001
     test = controls.permutation_test(lambda labels: float(labels.sum()), [1, 2, 3], permutations=9)

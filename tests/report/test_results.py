@@ -8,7 +8,7 @@ import pytest
 import torch
 from builders import dataset_of
 
-from camlib.report import results, tables
+from camlib.report import records, tables
 from camlib.report.results import Experiment, parameters
 from camlib.report.tables import as_plot_row, pivot_values
 from camlib.train import Network
@@ -39,16 +39,16 @@ def test_parameters_are_the_literals_assigned_so_far():
 def test_a_results_file_holds_value_interval_paper_and_provenance(exp, tmp_path):
     exp.add("top-1 localization error", WRONG, model="GAP", paper=PLACE)
     exp.write(title="T", claim="C", headline="H", verdict="V")
-    (record,) = results.read_results(tmp_path)
+    (record,) = records.read_results(tmp_path)
     (value,) = record["values"]
     assert (value["value"], value["n"], value["unit"]) == (62.5, 8, "%")
     assert value["interval"][0] < 62.5 < value["interval"][1]
-    assert value["interval_kind"] == "bootstrap over images"
+    assert value["interval_kind"] == "Wilson"
     where = {"table": PLACE[0], "row": PLACE[1], "column": PLACE[2]}
     assert value["paper"] == {"text": "56.40", "value": 56.4, **where, "not_comparable": "synthetic data"}
     assert (value["dataset"], value["synthetic"]) == ("planted", True)
     assert record["settings"] == SETTINGS
-    assert (record["seed"], record["schema"]) == (7, results.SCHEMA)
+    assert (record["seed"], record["schema"]) == (7, records.SCHEMA)
     assert record["versions"]["torch"]
     assert record["device"]
     assert [data["fingerprint"] for data in record["datasets"]] == [exp.datasets[0].fingerprint]
@@ -161,7 +161,7 @@ def test_cut_and_older_results_files_are_named(exp, tmp_path):
     for broken in (whole[:50], json.dumps(json.loads(whole) | {"schema": 1})):
         path.write_text(broken)
         with pytest.raises(ValueError, match=r"01_x\.json"):
-            results.read_results(tmp_path)
+            records.read_results(tmp_path)
 
 
 def test_errors_stand_beside_the_paper(tmp_path, folder_dataset):

@@ -39,6 +39,7 @@ class Painted:
 # disjoint. Every colour and every shape occurs in several classes; only the two together tell.
 _PAIRS = [(list(COLOURS)[k % 8], list(SHAPES)[k % 9]) for k in range(72)]
 _OBJECT_PAIRS, _TRANSFER_PAIRS, _OTHER_PAIRS = _PAIRS[:36], _PAIRS[36:60], _PAIRS[60:]
+_SHARED_PARTS = _TRANSFER_PAIRS[:3]  # of all classes of `objects` where not each part tells; no distractor has them
 
 
 # ------------------------------------------------- objects, transfer: three telling parts in a row
@@ -54,34 +55,43 @@ def _distractors(canvas: Canvas, low: int, high: int) -> None:
         canvas.put([(SHAPES[shape], 0)], place, rng.uniform(0.04, 0.09), turn, [jitter(rng, paint)])
 
 
-def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> Painted:
-    """One object, or in some images two of a class, among distractors."""
+def _paint_row(
+    canvas: Canvas, parts: list[tuple[str, str]], telling_parts: int = 3, clutter: int = 1, object_size: float = 1.0
+) -> Painted:
+    """One object, or in some images two of a class, among distractors; its first `telling_parts` parts tell."""
     rng = canvas.rng
-    _distractors(canvas, 2, 5)
+    _distractors(canvas, 2 * clutter, 5 * clutter)
     taken: list[Any] = []
     rod: Picture = [(line(-2, 0, 2, 0, 0.35), 3)]
-    row: Picture = rod + [(SHAPES[shape] + (2.1 * (k - 1), 0), k) for k, (_, shape) in enumerate(parts)]
+    row: Picture = [(SHAPES[shape] + (2.1 * (k - 1), 0), k) for k, (_, shape) in enumerate(parts)]
     for _ in range(2 if rng.random() < 0.15 else 1):
         radius, turn = rng.uniform(0.068, 0.12) * (0.8 if taken else 1.0), rng.uniform(0, 2 * np.pi)
+        radius *= object_size
         margin = (2.1 * np.abs([np.cos(turn), np.sin(turn)]) + 1.2) * radius
         place = free_place(rng, margin, 3.2 * radius, taken)
         if place is not None:
             palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
-            canvas.put(row, place, radius, turn, palette, len(taken))
-            for owner, part in zip(_own_parts(len(taken)), row[len(rod) :], strict=True):
-                canvas.put([part], place, radius, turn, [None] * 3, owner)  # claimed; the picture stays as it is
-    owners = range(1, len(taken) + 1)
-    masks = {f"part {j + 1}": [_own_parts(k)[j] for k in owners] for j in range(3)}
-    return Painted([[k, *_own_parts(k)] for k in owners], masks)
+            for owner, part in zip((len(taken), *_own_parts(len(taken))), rod + row, strict=True):
+                canvas.put([part], place, radius, turn, palette, owner)
+    objects, owners = range(1, len(taken) + 1), canvas.owners()
+    telling = [_own_parts(k)[:telling_parts] for k in objects]
+    masks = {"telling": [owner for parts_of_one in telling for owner in parts_of_one]}
+    masks |= {f"part {j + 1}": [_own_parts(k)[j] for k in objects] for j in range(3)}
+    boxes = np.concatenate([mask_box(np.isin(owners, own)) for own in telling])
+    return Painted([[k, *_own_parts(k)] for k in objects], masks, {"telling_boxes": boxes})
 
 
 def _own_parts(owner: int) -> range:
-    """Owners of the three telling parts of an object."""
+    """Owners of the three parts of an object."""
     return range(100 + 3 * owner, 103 + 3 * owner)
 
 
-def _paint_objects(canvas: Canvas, label: int) -> Painted:
-    return _paint_row(canvas, _OBJECT_PAIRS[3 * label : 3 * label + 3])
+def _paint_objects(
+    canvas: Canvas, label: int, telling_parts: int = 3, clutter: int = 1, object_size: float = 1.0
+) -> Painted:
+    own = _OBJECT_PAIRS[3 * label : 3 * label + 3]
+    parts = own[:telling_parts] + _SHARED_PARTS[telling_parts:]
+    return _paint_row(canvas, parts, telling_parts, clutter, object_size)
 
 
 def _paint_transfer(canvas: Canvas, label: int) -> Painted:
@@ -279,9 +289,10 @@ def _paint_text(canvas: Canvas, label: int) -> Painted:
 class Variant:
     """A painter, its classes, and what is true of all its pictures."""
 
-    paint: Callable[[Canvas, int], Painted]
+    paint: Callable[..., Painted]  # of a Canvas, a label, and the dials
     class_names: list[str]
     info: dict[str, Any] = field(default_factory=dict)  # facts about the whole dataset
+    dials: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # name: default, least, most
 
 
 def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -290,8 +301,9 @@ def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 _OBJECTS = ["blick", "dax", "fep", "gorp", "kiki", "lorp", "mip", "nark", "pim", "toma", "wug", "zav"]
 _NEW_OBJECTS = ["bouba", "crell", "dov", "hask", "jub", "quil", "slen", "vorn"]
+_OBJECT_DIALS = {"telling_parts": (3, 1, 3), "clutter": (1, 0, 8), "object_size": (1.0, 0.25, 1.25)}  # more has no room
 VARIANTS = {  # the place in this table seeds the pictures: append, never insert
-    "objects": Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS)),
+    "objects": Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS), _OBJECT_DIALS),
     "transfer": Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),
     "finegrained": Variant(_paint_finegrained, list(_SPECIES), {"patches": _SPECIES}),
     "actions": Variant(_paint_actions, list(_ACTIONS), {"things": _ACTIONS}),

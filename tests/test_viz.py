@@ -341,9 +341,9 @@ def test_a_dial_shows_each_difference_with_its_interval_and_every_seed():
     assert legend_texts(fig) == ["at 20 % (95 % interval)", "chosen (95 % interval)"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("telling parts", "difference, points")
     middles = [container.lines[0] for container in ax.containers]
-    np.testing.assert_allclose(middles[0].get_ydata(), [row.difference for row in rows])
+    np.testing.assert_allclose(middles[0].get_ydata(), [row.effect.estimate for row in rows])
     ends = np.array([segment[:, 1] for segment in ax.containers[0].lines[2][0].get_segments()])
-    np.testing.assert_allclose(ends, [row.interval for row in rows])
+    np.testing.assert_allclose(ends, [row.effect.interval() for row in rows])
     dots = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 5]
     np.testing.assert_allclose(dots[0], rows[0].seed_differences)
     assert middles[0].get_linestyle() != middles[1].get_linestyle()

@@ -318,12 +318,12 @@ def test_dials_left_alone_draw_what_was_always_drawn():
 @pytest.mark.parametrize("telling", [1, 2, 3])
 def test_only_the_telling_parts_tell(telling):
     """The same random numbers with another label give the same picture outside the telling parts."""
-    from camlib.datasets.synthetic.variants import _paint_objects
+    from camlib.datasets.synthetic.rows import paint_objects
 
     differing = []
     for seed in range(20):
         canvases = [drawing.Canvas(np.random.default_rng(seed), 64) for _ in range(2)]
-        painted = [_paint_objects(canvas, label, telling) for canvas, label in zip(canvases, (0, 7), strict=True)]
+        painted = [paint_objects(canvas, label, telling) for canvas, label in zip(canvases, (0, 7), strict=True)]
         first, second = canvases
         differs = (first.image() != second.image()).any(-1)
         differing.append(differs.any())

@@ -151,7 +151,7 @@ def test_a_comment_or_a_touch_runs_nothing_again_and_a_changed_line_does(project
         file.touch()
         if file.suffix == ".py":
             file.write_text("# said otherwise\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
-    (code / "cli.py").write_text("print('another command line')\n")
+    (code / "cli" / "__init__.py").write_text("print('another command line')\n")
     assert plan_again() == before
     (code / "boxes.py").write_text((code / "boxes.py").read_text(encoding="utf-8") + "\nMORE = 1\n")
     assert plan_again() > before

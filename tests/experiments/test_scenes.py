@@ -79,13 +79,18 @@ def test_an_image_without_objects_has_no_rows():
         scene_objects.measure_objects(np.ones((1, 1, 4, 4)), [{"wall": np.ones((2, 4), bool)}])
 
 
-def test_object_masks_of_drawn_scenes_hold_the_telling_objects():
+def test_telling_objects_are_found_in_the_annotations_alone():
+    scenes = load("synthetic-scenes", n=300)
+    found = scene_objects.find_telling(scenes, count=3)
+    assert {scene: set(names) for scene, names in found.items()} == {
+        scene: set(names) for scene, names in scenes.info["informative"].items()
+    }
+
+
+def test_masks_of_telling_objects_are_the_drawn_ones():
     scenes = load("synthetic-scenes", n=10)
-    for i in range(10):
-        named = scene_objects.object_masks(scenes, i)
-        telling = scenes.info["informative"][scenes.class_names[scenes.labels[i]]]
-        union = np.any([named[name] for name in telling if name in named], axis=0)
-        assert np.array_equal(union, scenes.extras["masks"]["object"][i])
+    masks = list(scene_objects.telling_masks(scenes, scenes.info["informative"]))
+    assert np.array_equal(masks, scenes.extras["masks"]["object"])
 
 
 def test_object_masks_of_polygons_join_instances():

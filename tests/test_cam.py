@@ -1,11 +1,14 @@
-"""The CAM equation against its identity, torchcam, hand-made maps; crops and their merge against hand-placed ones."""
+"""The CAM equation against its identity, torchcam, Grad-CAM, hand-made maps; crops and merge against hand-placed."""
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torchvision
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torchcam.methods import CAM
 
 from camlib import cam
@@ -34,6 +37,28 @@ def test_agrees_with_torchcam():
     torch.testing.assert_close(logits, scores.detach())
     torch.testing.assert_close(maps[0], theirs)
     assert theirs.min() < 0 < theirs.max()
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_grad_cam_is_cam_up_to_its_relu_and_a_constant(pool):
+    """The score's gradient, averaged over the h x w cells of map k, is w_k / (h w), also if one cell gets all of it."""
+    torch.manual_seed(0)
+    net = build_model("resnet18", num_classes=10, pool=pool).eval()
+    image = torch.randn(1, 3, 224, 224)
+    ours = net.predict_with_cam(image, classes=torch.tensor([[3]]))[2][0, 0]  # (7, 7)
+    with GradCAM(net, target_layers=[net.backbone]) as extractor:
+        theirs = extractor(image, targets=[ClassifierOutputTarget(3)])[0]  # (224, 224), its own scale
+        (activations,), (grads,) = (
+            extractor.activations_and_grads.activations,
+            extractor.activations_and_grads.gradients,
+        )
+        raw = extractor.get_cam_image(image, net.backbone, None, activations.numpy(), grads.numpy())[
+            0
+        ]  # (7, 7), before ReLU
+    torch.testing.assert_close(torch.from_numpy(raw) * 49, ours, rtol=1e-4, atol=1e-5)
+    assert ours.min() < 0 < ours.max()
+    resized = torch.from_numpy(cv2.resize(ours.clamp(min=0).numpy(), (224, 224)))
+    torch.testing.assert_close(torch.from_numpy(theirs), resized / resized.max(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from camlib import viz
+from camlib.stats import compare_seeds
 
 
 @pytest.fixture(autouse=True)
@@ -330,6 +331,25 @@ def test_real_and_synthetic_values_are_told_apart():
 def test_against_paper_refuses_nothing():
     with pytest.raises(ValueError, match="no rows"):
         viz.plot_against_paper([])
+
+
+def test_a_dial_shows_each_difference_with_its_interval_and_every_seed():
+    rng = np.random.default_rng(0)
+    rows = [compare_seeds(*rng.normal(mean, 1, (2, 5, 40))) for mean in (0, 1)]
+    fig = viz.plot_dial([1, 3], {"at 20 %": rows, "chosen": rows[::-1]}, "telling parts", title="GAP - GMP")
+    (ax,) = fig.axes
+    assert legend_texts(fig) == ["at 20 % (95 % interval)", "chosen (95 % interval)"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("telling parts", "difference, points")
+    middles = [container.lines[0] for container in ax.containers]
+    np.testing.assert_allclose(middles[0].get_ydata(), [row.effect.estimate for row in rows])
+    ends = np.array([segment[:, 1] for segment in ax.containers[0].lines[2][0].get_segments()])
+    np.testing.assert_allclose(ends, [row.effect.interval() for row in rows])
+    dots = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 5]
+    np.testing.assert_allclose(dots[0], rows[0].seed_differences)
+    assert middles[0].get_linestyle() != middles[1].get_linestyle()
+    check_layout(fig)
+    with pytest.raises(ValueError, match="at 20 %: 2 entries; expected 3"):
+        viz.plot_dial([1, 2, 3], {"at 20 %": rows}, "telling parts")
 
 
 def test_learning_curves():

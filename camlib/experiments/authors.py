@@ -10,6 +10,7 @@ import torch
 from scipy.io import loadmat
 from torch import Tensor
 
+from camlib.boxes import Boxes, largest_component_box, released_boxes, to_8_bit
 from camlib.cam import class_activation_maps, merge_ten_crop
 from camlib.store import data_root
 
@@ -31,6 +32,12 @@ class Authors(NamedTuple):
         asked = torch.from_numpy(self.best_classes(top).copy()).repeat(10, 1)
         maps = class_activation_maps(self.features, self.weight, asked)  # (10, top, 14, 14)
         return merge_ten_crop(maps[None], (256, 256), 224)[0].numpy()
+
+    def box_maps(self, top: int = 5) -> tuple[list[Boxes], list[Boxes]]:
+        """Of the merged maps the boxes (4,) of the text's rule, and the release's loose ones."""
+        merged = self.merge_maps(top)
+        loose = [released_boxes(to_8_bit(heatmap, (256, 256)))[0] for heatmap in merged]
+        return [largest_component_box(heatmap) for heatmap in merged], loose
 
 
 def read_authors() -> Authors | None:

@@ -3,6 +3,7 @@
 import copy
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,11 @@ from scipy.stats import rankdata
 
 from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
-from camlib.metrics import holds_point
+from camlib.metrics import mask_box
 from camlib.models import GAPNet
 from camlib.transforms import Preset, crop_windows
+
+GREY = 128  # of what lies outside a segmented patch
 
 
 class ReceptiveField(NamedTuple):
@@ -102,12 +105,11 @@ def rank_units(weight: ArrayLike, count: int) -> np.ndarray:
     return np.argsort(-values, axis=1, kind="stable")[:, :count]
 
 
-def unit_auc(responses: np.ndarray, labels: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How well each class's units tell its images from the others -> (classes that occur (c,), mean area (c,)).
+def unit_auc(responses: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How well each unit tells the images of each class from the others: (c, K), of the c classes that occur, sorted.
 
-    responses (N, K), labels (N,), units (C, count) as `rank_units` gives them. For each class and unit: the area under
-    the ROC curve of the unit's response, i.e. how often an image of the class excites it more than an image of another
-    (ties half); 0.5 is chance. Averaged over the class's units. Raises ValueError if all labels are one class.
+    responses (N, K), labels (N,). The area under the ROC curve of the unit's response, i.e. how often an image of the
+    class excites it more than an image of another (ties half); 0.5 is chance. Raises ValueError if there is one class.
     """
     present = np.unique(labels)
     if len(present) < 2:
@@ -117,52 +119,143 @@ def unit_auc(responses: np.ndarray, labels: np.ndarray, units: np.ndarray) -> tu
     for c in present:
         own = labels == c
         inside, outside = own.sum(), (~own).sum()
-        excess = ranks[own][:, units[c]].sum(0) - inside * (inside + 1) / 2
-        areas.append((excess / (inside * outside)).mean())
-    return present, np.array(areas)
+        excess = ranks[own].sum(0) - inside * (inside + 1) / 2
+        areas.append(excess / (inside * outside))
+    return np.array(areas)
 
 
-def measure_units(peaks: UnitPeaks, labels: np.ndarray, units: np.ndarray) -> dict[str, np.ndarray]:
-    """What the units (C, count) tell of their classes, one value per class that occurs (c,), fractions.
-
-    "area under the ROC curve": see `unit_auc`. "strongest patch is of the class": share of the class's units whose
-    strongest response is in an image of the class.
-    """
-    return _average_measures(peaks, [labels], units)
+def strongest_own(peaks: UnitPeaks, labels: np.ndarray) -> np.ndarray:
+    """Whether the image that excites a unit most is of a class: (c, K) bool, of the c classes that occur, sorted."""
+    return labels[peaks.responses.argmax(0)] == np.unique(labels)[:, None]
 
 
-def shuffle_units(
-    peaks: UnitPeaks, labels: np.ndarray, units: np.ndarray, shuffles: int, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """`measure_units` with shuffled labels, the mean over shuffles: what units of no class in particular give."""
-    orders = [np.random.default_rng([seed, s]).permutation(len(labels)) for s in range(shuffles)]
-    return _average_measures(peaks, [labels[order] for order in orders], units)
-
-
-def _average_measures(peaks: UnitPeaks, labellings: Sequence[np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
-    present = np.unique(labellings[0])
-    first = peaks.responses[:, units[present]].argmax(0)  # (c, count): the image of each unit's strongest patch
-    areas = np.mean([unit_auc(peaks.responses, labels, units)[1] for labels in labellings], 0)
-    own = np.mean([labels[first] == present[:, None] for labels in labellings], 0)
-    return {"area under the ROC curve": areas, "strongest patch is of the class": own.mean(1)}
-
-
-def patches_on_object(
-    peaks: UnitPeaks, images: Dataset, field: ReceptiveField, preset: Preset, units: np.ndarray, n: int
+def peak_regions(
+    peaks: UnitPeaks, images: Dataset, field: ReceptiveField, preset: Preset, regions: Sequence[Sequence[np.ndarray]]
 ) -> np.ndarray:
-    """Share of the units' n strongest patches whose middle lies in a true box, per class that occurs: (c,)."""
-    present = np.unique(images.labels)
-    where, corners = top_patches(peaks, units[present].ravel(), n, field, images.sizes, preset)
-    middles = ((corners[..., :2] + corners[..., 2:]) / 2).reshape(-1, 2)
-    inside = [holds_point(images.boxes[i], xy) for i, xy in zip(where.ravel(), middles, strict=True)]
-    return np.reshape(inside, (len(present), -1)).mean(1)
+    """In which kinds of region each unit's peak lies, image by image: (R, N, K) bool.
+
+    regions: R kinds, of each N masks (H, W) bool. The peak is the middle of the unit's receptive field where it
+    responds most. A pixel outside the image lies nowhere.
+    """
+    middles = field.offset + field.stride * peaks.places + field.size / 2  # (N, K, 2), pixels of the crop
+    windows = crop_windows(images.sizes, preset)[:, None]  # (N, 1, 4)
+    scale = (windows[..., 2:] - windows[..., :2]) / preset.crop
+    pixels = np.floor(middles * scale + windows[..., :2]).astype(int)
+    inside = ((pixels >= 0) & (pixels < images.sizes[:, None])).all(-1)  # (N, K)
+    x, y = np.moveaxis(pixels.clip(0, images.sizes[:, None] - 1), -1, 0)  # (N, K) each
+    return np.array([[mask[y[i], x[i]] & inside[i] for i, mask in enumerate(masks)] for masks in regions])
 
 
-def cut_patches(images: Dataset, where: np.ndarray, corners: np.ndarray) -> list[np.ndarray]:
-    """The pixels of patches: images (U, n), boxes (U, n, 4) -> U * n pictures (h, w, 3) uint8."""
-    boxes = corners.round().astype(int).reshape(-1, 4)
-    pictures = (np.asarray(images[i]) for i in where.ravel())
-    return [picture[y0:y1, x0:x1] for picture, (x0, y0, x1, y1) in zip(pictures, boxes, strict=True)]
+def share_on_one(hits: np.ndarray, peaks: UnitPeaks, labels: np.ndarray, n: int) -> np.ndarray:
+    """How often a unit's peak lies on one and the same kind of region, in the class's images: (c, K) fractions.
+
+    hits (R, N, K): of `peak_regions`. Of each of the c classes that occur the n images that excite the unit most count
+    (all, if there are fewer); of the R kinds the one that most of these peaks lie on.
+    """
+    shares = []
+    for c in np.unique(labels):
+        own = np.flatnonzero(labels == c)
+        first = own[np.argsort(-peaks.responses[own], axis=0, kind="stable")[:n]]  # (n, K)
+        shares.append(np.take_along_axis(hits, first[None], axis=1).mean(1).max(0))
+    return np.array(shares)
+
+
+def find_fields(
+    net: GAPNet,
+    images: Dataset,
+    preset: Preset,
+    peaks: UnitPeaks,
+    field: ReceptiveField,
+    units: ArrayLike,
+    n: int,
+    grid: int,
+) -> np.ndarray:
+    """What units answer to around their peak, by occlusion (paper, Section 5; Zhou et al., ICLR 2015).
+
+    A square of the mean colour, two cells wide, hides every cell of a `grid` x `grid` over the crop in turn. How much
+    the response at the peak falls, as a share of the largest fall, is averaged over the n images that excite the unit
+    most, laid upon each other at the peak: units (U,) -> (U, 2 grid - 1, 2 grid - 1), the peak in the middle.
+    """
+    chosen = np.asarray(units, np.int64)
+    top = np.argsort(-peaks.responses[:, chosen], axis=0, kind="stable")[:n]  # (n, U)
+    total, seen = np.zeros((2, len(chosen), 2 * grid - 1, 2 * grid - 1))
+
+    def occlude(x: torch.Tensor, batch: np.ndarray) -> None:
+        for picture, i in zip(x, batch, strict=True):
+            mine = np.flatnonzero((top == i).any(0))
+            column, row = peaks.places[i, chosen[mine]].T
+            hidden = _hide_cells(picture, grid).split(64)
+            left = torch.cat([net.features(part)[:, chosen[mine], row, column] for part in hidden]).cpu().numpy()
+            fall = (peaks.responses[i, chosen[mine]] - left).clip(0).T.reshape(-1, grid, grid)
+            for u, one in zip(mine, fall / np.maximum(fall.max((1, 2), keepdims=True), 1e-12), strict=True):
+                place = _around_peak(peaks, field, preset, i, chosen[u], grid)
+                total[u][place] += one
+                seen[u][place] += 1
+
+    for _ in forward_batches(net, images, preset, occlude, indices=np.unique(top)):
+        pass
+    return total / np.maximum(seen, 1)
+
+
+def _hide_cells(picture: torch.Tensor, grid: int) -> torch.Tensor:
+    """A picture (3, S, S) with a square two cells wide around each cell set to 0, the mean colour: (G^2, 3, S, S)."""
+    side = picture.shape[-1]
+    ends = [(round(side * (k - 0.5) / grid), round(side * (k + 1.5) / grid)) for k in range(grid)]
+    hidden = picture.repeat(grid * grid, 1, 1, 1)
+    for k, ((top, bottom), (left, right)) in enumerate(product(ends, ends)):
+        hidden[k, :, max(top, 0) : bottom, max(left, 0) : right] = 0
+    return hidden
+
+
+def _around_peak(
+    peaks: UnitPeaks, field: ReceptiveField, preset: Preset, image: int, unit: int, grid: int
+) -> tuple[slice, slice]:
+    """Where the cells of an image lie in an array (2 grid - 1, 2 grid - 1) that has the unit's peak in the middle."""
+    middle = field.offset + field.stride * peaks.places[image, unit] + field.size / 2
+    column, row = (middle * grid / preset.crop).astype(int).clip(0, grid - 1)
+    return slice(grid - 1 - row, 2 * grid - 1 - row), slice(grid - 1 - column, 2 * grid - 1 - column)
+
+
+def segment_fields(fields: np.ndarray) -> np.ndarray:
+    """The cells of `find_fields` where the response falls by more than half of the largest fall, and the peak: bool."""
+    masks = fields > (0.5 + 1e-6) * fields.max((1, 2), keepdims=True)  # half, give or take float32
+    middle = fields.shape[1] // 2
+    masks[:, middle, middle] = True
+    return masks
+
+
+def measure_fields(masks: np.ndarray, preset: Preset) -> np.ndarray:
+    """Side of a square as large as each empirical field (U, 2 grid - 1, 2 grid - 1), in px of the crop: (U,).
+
+    Occluders of two cells blur a field by as much: a field below that is not resolved.
+    """
+    return np.sqrt(masks.sum((1, 2))) * preset.crop / ((masks.shape[1] + 1) // 2)
+
+
+def cut_segments(
+    images: Dataset, where: np.ndarray, units: ArrayLike, masks: np.ndarray, peaks: UnitPeaks, field: ReceptiveField,
+    preset: Preset,
+) -> list[np.ndarray]:  # fmt: skip
+    """Patches as in the paper's Figure 13, cut out along the unit's empirical field, the rest grey.
+
+    where (U, n): images; units (U,); masks (U, ...): of `segment_fields`. -> U * n pictures (h, w, 3) uint8.
+    """
+    grid, windows = (masks.shape[1] + 1) // 2, crop_windows(images.sizes, preset)
+    pictures = []
+    for unit, mask, row in zip(np.asarray(units), masks, where, strict=True):
+        for i in row:
+            cells = mask[_around_peak(peaks, field, preset, i, unit, grid)]  # (grid, grid)
+            picture = np.asarray(images[i]).copy()
+            height, width = picture.shape[:2]
+            x0, y0, x1, y1 = windows[i]
+            columns = np.floor((np.arange(width) + 0.5 - x0) / (x1 - x0) * grid).astype(int)
+            rows = np.floor((np.arange(height) + 0.5 - y0) / (y1 - y0) * grid).astype(int)
+            seen = ((rows >= 0) & (rows < grid))[:, None] & (columns >= 0) & (columns < grid)
+            seen &= cells[rows.clip(0, grid - 1)[:, None], columns.clip(0, grid - 1)]
+            picture[~seen] = GREY
+            left, top, right, bottom = mask_box(seen)[0].astype(int)
+            pictures.append(picture[top:bottom, left:right])
+    return pictures
 
 
 def title_patches(

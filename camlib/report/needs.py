@@ -67,7 +67,7 @@ def _missing_weights(model: str, weights: str, downloads: bool) -> str:
         if weights == "released":
             find_released(model, data_root())
         elif weights == "bundled":
-            find_bundled("efficientnet_lite0" if model == "efficientnet_lite0_gap" else model)
+            find_bundled(model)
         elif not (data_root() / Path(weights).expanduser()).is_file():
             return f"weights: missing: {weights}\n  goes into: {data_root()}"
     except FileNotFoundError as error:
@@ -79,7 +79,7 @@ def _is_downloaded(model: str) -> bool:
     """Whether torchvision's weights lie in torch's own cache (found by name, without importing torch)."""
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
     folder = Path(home).expanduser() / "hub" / "checkpoints"
-    name = model.removesuffix("_fc7").removesuffix("_gap").removesuffix("_cut")
+    name = model.removesuffix("_fc7").removesuffix("_gap").removesuffix("_cut").removesuffix("_dilated")
     return any(folder.glob(f"{name}-*.pth"))
 
 

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 from scipy.stats import norm
 
-from camlib.report.claims import CLAIMS, Claim
+from camlib.report.claims import CLAIMS, COLUMNS, Claim
 from camlib.report.paper import NUMBERS, Number, format_number
 from camlib.stats import Effect, adjust_holm
 
 LEVEL = 0.05
 LEAST_IMAGES = 300  # photographs behind a verdict
-COLUMNS = {False: "photographs", True: "drawn data"}
 Record = Mapping[str, Any]
 Place = tuple[str, str, str]  # table, row, column of the paper
 
@@ -98,7 +97,7 @@ def judge_primary(claim: Claim, primary: Mapping[str, Any], p: float, family: in
         return "inconclusive", "measured under another registration: run it again"
     if not primary["synthetic"] and primary["n"] < LEAST_IMAGES:
         return "inconclusive", f"{primary['n']} photographs, a verdict takes {LEAST_IMAGES}"
-    if claim.over_seeds and primary["seeds"] < 2:
+    if COLUMNS[primary["synthetic"]] in claim.over_seeds and primary["seeds"] < 2:
         return "inconclusive", "one seed"
     second = primary["p_other"] < LEVEL / family
     if claim.predicted == "equal":

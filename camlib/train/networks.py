@@ -13,7 +13,7 @@ import torchvision
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
 from camlib.datasets.weights import find_released
-from camlib.models import BUNDLED_MODELS, CUT_MODELS, GAPNet, Pool, build_model, list_models
+from camlib.models import BUNDLED_MODELS, CUT_MODELS, DILATED_MODELS, GAPNet, Pool, build_model, list_models
 from camlib.store import data_root, file_sha256
 from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
@@ -150,6 +150,7 @@ def _read_about(path: Path) -> tuple[Preset, list[str] | None]:
 
 def published_preset(model: str, weights: str) -> Preset:
     """The preprocessing that belongs to torchvision's, timm's or the bundled ImageNet weights of a network."""
+    model = DILATED_MODELS.get(model, model)
     if weights == "torchvision":
         name = CUT_MODELS[model][0] if model in CUT_MODELS else model
         name = name.removesuffix("_fc7").removesuffix("_cut")

@@ -2,6 +2,7 @@
 
 from camlib.viz.charts import (
     plot_against_paper as plot_against_paper,
+    plot_dial as plot_dial,
     plot_groups as plot_groups,
     plot_learning_curves as plot_learning_curves,
     plot_threshold_curves as plot_threshold_curves,

@@ -1,7 +1,7 @@
 """Curves and intervals: over thresholds, beside the paper's numbers, of groups, of learning."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from camlib.viz.style import LINE_STYLES, MARKERS, PALETTE, WIDTH, add_legend, check_lengths, check_names, set_title
+
+if TYPE_CHECKING:
+    from camlib.stats import SeedComparison
 
 
 def plot_threshold_curves(
@@ -91,6 +94,43 @@ def plot_groups(groups: pd.DataFrame, xlabel: str, title: str = "", synthetic: b
         for g in groups.itertuples(index=False)
     ]
     return plot_against_paper([row | {"synthetic": synthetic} for row in rows], xlabel, title)
+
+
+def plot_dial(
+    values: Sequence[float],
+    curves: Mapping[str, Sequence["SeedComparison"]],
+    xlabel: str,
+    ylabel: str = "difference, points",
+    title: str = "",
+) -> Figure:
+    """The difference of two methods over the values (V,) of a dial, with its 95 % interval and a small mark per seed.
+
+    curves: name -> V comparisons, in points. Raises ValueError for a curve of another length.
+    """
+    check_lengths(len(values), curves)
+    step = 0.08 * (min(np.diff(sorted(values)), default=1.0))
+    fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    for i, (name, rows) in enumerate(curves.items()):
+        colour, x = PALETTE[i % len(PALETTE)], np.asarray(values, np.float64) + step * (i - (len(curves) - 1) / 2)
+        middle = np.array([row.effect.estimate for row in rows])
+        low, high = np.array([row.effect.interval() for row in rows]).reshape(-1, 2).T
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": LINE_STYLES[i % 4],
+            "capsize": 3,
+        }
+        ax.errorbar(x, middle, (middle - low, high - middle), label=f"{name} (95 % interval)", **style)
+        for place, row in zip(x, rows, strict=True):
+            ax.plot(
+                [place] * len(row.seed_differences), row.seed_differences, ".", color=colour, alpha=0.5, markersize=4
+            )
+    ax.axhline(0, color="0.4", linewidth=1)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xticks=list(values))
+    set_title(fig, title)
+    sns.despine(fig)
+    add_legend(fig)
+    return fig
 
 
 def plot_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], title: str = "") -> Figure | None:

@@ -1,5 +1,6 @@
 """The embedded data: reproducible, exactly annotated, balanced, and hard for what has no business to solve it."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -7,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.ndimage import binary_dilation
 from sklearn.linear_model import LogisticRegression
 
-from camlib.datasets import load
+from camlib.datasets import get_source, load
 from camlib.datasets.synthetic import VARIANTS, draw, drawing
 
 N = 96
@@ -297,3 +299,86 @@ def test_synthetic_splits_are_disjoint_and_repeat():
     assert again.source == "synthetic (seed 0)"
     assert np.array_equal(np.asarray(again[3]), again.images[3])
     assert {mask.shape for mask in again.extras["masks"].values()} == {(12, 64, 64)}
+
+
+# ------------------------------------------------- the dials of objects
+
+
+def test_dials_left_alone_draw_what_was_always_drawn():
+    """The digest was taken before there were dials."""
+    own = {name: value for name, value in get_source("synthetic-objects").options.items() if name not in ("n", "seed")}
+    assert own == {"size": 64, "telling_parts": 3, "clutter": 1, "object_size": 1.0}
+    for scenes in (draw("objects", 48, seed=3), draw("objects", 48, seed=3, **own)):
+        drawn = scenes.images.tobytes() + np.concatenate(scenes.boxes).tobytes()
+        assert hashlib.sha256(drawn).hexdigest() == "40177872bef5e44018c47e80a3e3db44ebac2278ee350ac2a6f7449bab347dcd"
+    assert load("synthetic-objects", n=48).fingerprint == "46dcdbed0d96bba6"
+    assert load("synthetic-objects", n=48, **own).fingerprint == "46dcdbed0d96bba6"
+
+
+@pytest.mark.parametrize("telling", [1, 2, 3])
+def test_only_the_telling_parts_tell(telling):
+    """The same random numbers with another label give the same picture outside the telling parts."""
+    from camlib.datasets.synthetic.rows import paint_objects
+
+    differing = []
+    for seed in range(20):
+        canvases = [drawing.Canvas(np.random.default_rng(seed), 64) for _ in range(2)]
+        painted = [paint_objects(canvas, label, telling) for canvas, label in zip(canvases, (0, 7), strict=True)]
+        first, second = canvases
+        differs = (first.image() != second.image()).any(-1)
+        differing.append(differs.any())
+        parts = np.zeros((64, 64), bool)
+        for one, canvas in zip(painted, canvases, strict=True):
+            parts |= drawing.seen_mask(canvas.owners(), one.masks["telling"])
+        assert not (differs & ~binary_dilation(parts, iterations=2)).any()  # the tips of stars are thin
+    assert all(differing)
+
+
+def test_more_telling_parts_cover_more_of_an_object_that_stays_where_it_was():
+    drawn = [draw("objects", 60, seed=2, telling_parts=telling) for telling in (1, 2, 3)]
+    shares = [(s.masks["telling"].sum((1, 2)) / s.masks["object"].sum((1, 2))).mean() for s in drawn]
+    assert 0.2 < shares[0] < 0.45
+    assert shares[0] + 0.15 < shares[1] < shares[2] - 0.15
+    whole = np.concatenate(drawn[2].boxes)
+    for scenes in drawn:
+        assert not (scenes.masks["telling"] & ~scenes.masks["object"]).any()
+        assert [len(boxes) for boxes in scenes.extras["telling_boxes"]] == [len(boxes) for boxes in drawn[2].boxes]
+        assert np.abs(np.concatenate(scenes.boxes) - whole).mean() < 1  # px: another shape ends a little elsewhere
+    telling = np.concatenate(drawn[0].extras["telling_boxes"])
+    assert (telling[:, 2:] - telling[:, :2]).prod(1).mean() < 0.5 * (whole[:, 2:] - whole[:, :2]).prod(1).mean()
+
+
+def test_the_facts_name_the_telling_parts_alone():
+    parts = draw("objects", 1, telling_parts=1).info["parts"]
+    assert {len(pairs) for pairs in parts.values()} == {1}
+    assert len({pair for pairs in parts.values() for pair in pairs}) == 12  # one per class
+
+
+def test_clutter_and_size_do_what_they_say():
+    def edges(scenes):
+        """How often colour jumps outside the objects."""
+        jumps = np.abs(np.diff(scenes.images.astype(int), axis=2)).sum(-1) > 60
+        return jumps[~scenes.masks["object"][:, :, 1:]].mean()
+
+    none, usual, much = (edges(draw("objects", 40, seed=2, clutter=clutter)) for clutter in (0, 1, 4))
+    assert none < 0.5 * usual
+    assert usual < 0.7 * much
+    small, large = (draw("objects", 40, seed=2, object_size=size) for size in (0.5, 1.25))
+    areas = [scenes.masks["object"].sum((1, 2)).mean() for scenes in (small, large)]
+    assert areas[1] / areas[0] == pytest.approx(2.5**2, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("variant", "dials", "message"),
+    [
+        ("objects", {"telling_parts": 0}, "telling_parts is 0; expected int, 1 to 3"),
+        ("objects", {"telling_parts": 1.5}, "telling_parts is 1.5; expected int"),
+        ("objects", {"clutter": -1}, "clutter is -1"),
+        ("objects", {"object_size": 2}, "object_size is 2; expected float, 0.25 to 1.25"),
+        ("objects", {"colour": 2}, "no dial 'colour'; expected telling_parts, clutter, object_size"),
+        ("text", {"clutter": 2}, "text has no dial 'clutter'; expected none"),
+    ],
+)
+def test_impossible_dials_are_errors(variant, dials, message):
+    with pytest.raises(ValueError, match=message):
+        draw(variant, 1, **dials)

@@ -7,7 +7,7 @@ from builders import dataset_of
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from camlib.datasets import Dataset
+from camlib.datasets import Dataset, load
 from camlib.experiments import units
 from camlib.models import GAPNet, build_model
 from camlib.transforms import IMAGENET_MEAN, IMAGENET_STD, Preset
@@ -100,11 +100,77 @@ def test_units_are_ranked_by_weight():
 
 def test_area_under_the_curve_is_sklearns():
     rng = np.random.default_rng(0)
-    responses, labels = rng.integers(0, 6, (40, 5)).astype(float), rng.integers(0, 3, 40)  # with many ties
-    chosen = np.array([[0, 1], [2, 3], [4, 0]])
-    present, areas = units.unit_auc(responses, labels, chosen)
-    assert present.tolist() == [0, 1, 2]
-    expected = [[roc_auc_score(labels == c, responses[:, u]) for u in chosen[c]] for c in range(3)]
-    np.testing.assert_allclose(areas, np.mean(expected, 1))
+    responses, labels = rng.integers(0, 6, (40, 5)).astype(float), rng.choice([0, 1, 3], 40)  # with many ties
+    areas = units.unit_auc(responses, labels)
+    expected = [[roc_auc_score(labels == c, responses[:, u]) for u in range(5)] for c in (0, 1, 3)]
+    np.testing.assert_allclose(areas, expected)
     with pytest.raises(ValueError, match="hold 1 class"):
-        units.unit_auc(responses, np.zeros(40, int), chosen)
+        units.unit_auc(responses, np.zeros(40, int))
+
+
+def test_the_strongest_image_of_a_unit_has_a_class():
+    peaks = units.UnitPeaks(np.array([[1.0, 5], [3, 0], [2, 0]]), np.zeros((3, 2, 2), int))
+    assert units.strongest_own(peaks, np.array([4, 2, 2])).tolist() == [[True, False], [False, True]]
+
+
+def test_peaks_lie_where_they_were_planted():
+    net, images, places = planted()
+    peaks, field = units.find_peaks(net, images, WHOLE), units.receptive_field(net)
+    squares, elsewhere = np.zeros((2, 5, 16, 16), bool)
+    for mask, (x, y) in zip(squares, places, strict=True):
+        mask[y : y + 2, x : x + 2] = True
+    elsewhere[:, :, 15] = True
+    hits = units.peak_regions(peaks, images, field, WHOLE, [squares, elsewhere])
+    assert hits.shape == (2, 5, 2)
+    assert hits[0][[0, 1, 4], 0].all(), "the red squares"
+    assert hits[0][[2, 3], 1].all(), "the green ones"
+    assert hits[1][:, 0].tolist() == [False, True, False, False, False], "the square at (14, 14) reaches column 15"
+
+
+def test_a_unit_of_one_part_lies_on_it_every_time():
+    """Unit 0 peaks on region 0 in each image, unit 1 on the regions in turn; the weakest image is left out."""
+    peaks = units.UnitPeaks(np.array([[3.0, 3], [2, 2], [1, 1], [5, 5]]), np.zeros((4, 2, 2), int))
+    hits = np.zeros((2, 4, 2), bool)
+    hits[0, [0, 1, 3], 0] = hits[0, [0, 3], 1] = hits[1, 1, 1] = True
+    shares = units.share_on_one(hits, peaks, np.array([7, 7, 7, 1]), 2)
+    assert shares.tolist() == [[1, 1], [1, 0.5]]
+    assert units.share_on_one(hits, peaks, np.array([7, 7, 7, 1]), 9)[1].tolist() == [2 / 3, 1 / 3]
+
+
+def test_occlusion_finds_what_a_unit_answers_to():
+    """A unit of 2x2 px at a grid of cells of 2 px: hidden wholly at the peak, half beside it, a quarter at corners."""
+    net, images, places = planted()
+    peaks, field = units.find_peaks(net, images, WHOLE), units.receptive_field(net)
+    fields = units.find_fields(net, images, WHOLE, peaks, field, [1, 0], 1, 8)
+    assert fields.shape == (2, 15, 15)
+    around = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])
+    np.testing.assert_allclose(fields[0, 6:9, 6:9], around, atol=1e-5)
+    np.testing.assert_allclose(fields[1, 6:8, 6:8], around[:2, :2], atol=1e-5)  # at the border of the image
+    np.testing.assert_allclose(fields.sum((1, 2)), [4, 2.25], atol=1e-4)
+    masks = units.segment_fields(fields)
+    assert units.measure_fields(masks, WHOLE).tolist() == [2, 2]
+    where = np.array([[3], [1]])
+    pictures = units.cut_segments(images, where, [1, 0], masks, peaks, field, WHOLE)
+    assert [picture.shape for picture in pictures] == [(2, 2, 3)] * 2
+    assert (pictures[0] == [0, 250, 0]).all()
+    assert (pictures[1] == [200, 0, 0]).all()
+    wider = masks.copy()
+    wider[0, 7, 8] = wider[0, 8, 7] = True  # an L: the fourth cell is grey
+    (picture,) = units.cut_segments(images, where[:1], [1], wider[:1], peaks, field, WHOLE)
+    assert picture.shape == (4, 4, 3)
+    assert (picture[2:, 2:] == units.GREY).all()
+    assert (picture[:2, 2:] == 0).all()
+    assert places[3] == (2, 10)
+
+
+def test_a_unit_that_nothing_changes_keeps_its_peak():
+    assert units.segment_fields(np.zeros((1, 5, 5))).sum() == 1
+
+
+def test_drawn_objects_tell_their_parts_apart():
+    images = load("synthetic-objects", n=12)
+    masks = images.extras["masks"]
+    parts = [masks[f"part {k}"] for k in (1, 2, 3)]
+    assert (np.sum(parts, axis=0) <= 1).all()
+    assert not (np.any(parts, axis=0) & ~masks["object"]).any()
+    assert all(part.any((1, 2)).all() for part in parts)

@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from camlib.datasets.weights import find_bundled
-from camlib.models import BUNDLED_MODELS, GAPNet, build_model, cut_class_maps
-from camlib.models.adapters import build_fc7
+from camlib.models import BUNDLED_MODELS, DILATED_MODELS, GAPNet, build_model, cut_class_maps, digest_network
+from camlib.models.adapters import build_fc7, dilate_last_stride
 from camlib.transforms import PRESETS, centre_crop, normalize_images, squash_image
 
 # Network -> (input px, K, map size), the paper's for its own nets (GoogLeNet-GAP 14x14, AlexNet*-GAP 11x11).
@@ -22,6 +22,8 @@ NETS = {
     "googlenet_gap": (224, 1024, 14),
     "nin": (224, 7, 6),
     "mini_gap": (64, 64, 16),
+    "mini_gap_8": (64, 64, 8),
+    "mini_gap_32": (64, 64, 32),
     "tiny_gap": (64, 128, 16),
     "googlenet": (224, 1024, 7),
     "resnet18": (64, 512, 2),
@@ -30,6 +32,8 @@ NETS = {
     "regnet_y_400mf": (64, 440, 2),
     "densenet121": (64, 1024, 2),
     "mobilenet_v2": (64, 1280, 2),
+    "mobilenet_v2_dilated": (64, 1280, 4),
+    "efficientnet_lite0_dilated": (64, 1280, 4),
     "efficientnet_b0": (64, 1280, 2),
     "efficientnet_v2_s": (64, 1280, 2),
     "shufflenet_v2_x1_0": (64, 1024, 2),
@@ -261,3 +265,49 @@ def test_a_misspelt_model_is_answered_with_the_nearest_names():
         build_model("qqq")
     with pytest.raises(ValueError, match="resnet18 has no weights 'bundled'; expected 'torchvision' or a file"):
         build_model("resnet18", weights="bundled")
+
+
+# ------------------------------------------------- the same weights on finer maps
+
+
+def test_small_nets_of_three_resolutions_compute_the_same_in_the_cells_they_share():
+    torch.manual_seed(0)
+    nets = [build_model(name, 7).double().eval() for name in ("mini_gap_8", "mini_gap", "mini_gap_32")]
+    for net in nets:
+        net.load_state_dict(nets[0].state_dict())
+    maps = [net.features(torch.randn(1, 3, 64, 64, generator=torch.manual_seed(1)).double()) for net in nets]
+    torch.testing.assert_close(maps[1][..., ::2, ::2], maps[0])
+    torch.testing.assert_close(maps[2][..., ::2, ::2], maps[1])
+
+
+@pytest.mark.parametrize(("name", "first"), [("mobilenet_v2", 0), ("efficientnet_lite0", 1)])
+def test_the_strided_map_is_every_other_cell_of_the_dilated_one(name, first):
+    """TensorFlow's padding, that of efficientnet_lite0, puts a stride's first window one pixel further in."""
+    torch.manual_seed(0)
+    strided, dilated = build_model(name, 7).double().eval(), build_model(f"{name}_dilated", 7).double().eval()
+    dilated.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        coarse, fine = strided.features(x), dilated.features(x)
+    assert (coarse.shape[-1], fine.shape[-1]) == (7, 14)
+    coarse, fine = coarse / coarse.max(), fine / coarse.max()  # first weights make tiny features
+    torch.testing.assert_close(fine[..., first::2, first::2], coarse)
+    assert not torch.allclose(fine[..., 1 - first :: 2, 1 - first :: 2], coarse)
+    assert digest_network(strided) != digest_network(dilated)
+
+
+def test_dilated_logits_are_those_of_timms_own_output_stride():
+    net = build_model("efficientnet_lite0_dilated", weights="bundled").eval()
+    theirs = timm.create_model("tf_efficientnet_lite0", output_stride=16).eval()
+    theirs.load_state_dict(build_model("efficientnet_lite0", weights="bundled").backbone.net.state_dict(), strict=False)
+    theirs.classifier.load_state_dict(net.fc.state_dict())
+    x = torch.randn(2, 3, 224, 224, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), theirs(x), rtol=1e-4, atol=1e-4)
+        assert theirs.forward_features(x).shape == (2, 1280, 14, 14)
+
+
+def test_a_net_without_strides_has_nothing_to_dilate():
+    assert set(DILATED_MODELS) == {"efficientnet_lite0_dilated", "mobilenet_v2_dilated"}
+    with pytest.raises(ValueError, match="no convolution of the network has stride 2"):
+        dilate_last_stride(GAPNet(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2)))

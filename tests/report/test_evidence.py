@@ -11,7 +11,8 @@ import pytest
 import skimage
 from PIL import Image
 
-from camlib.report import evidence, pages, plan
+from camlib.report import evidence, pages, plan, provenance, verdicts
+from camlib.report.claims import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,12 +23,17 @@ def test_generated_texts_are_in_step_with_the_kept_results():
         assert path.read_text() == text, f"{path.name}: run `make readme`"
 
 
-def test_every_kept_experiment_is_a_row_of_the_readme():
+def test_every_claim_is_a_row_of_the_readme_with_its_verdict():
     readme = (ROOT / "README.md").read_text()
+    for key, both in evidence.judge_kept(evidence.read_kept()).items():
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| {CLAIMS[key].text} ")]
+        assert all(f"**{found.word}**" in row for found in both.values())
+
+
+def test_kept_claims_were_registered_before_their_runs():
     for run, records in evidence.read_kept().items():
         for record in records:
-            assert f"docs/results.md#{run}-{record['notebook']}" in readme
-            assert record["headline"].replace("|", "\\|").replace("\n", " ") in readme
+            assert not record["claims"] or provenance.find_unregistered(record) == "", (run, record["notebook"])
 
 
 def test_the_readme_is_short_and_names_the_two_commands():
@@ -64,8 +70,14 @@ def kept(project):
         "interval_kind": "bootstrap over images", "paper": None, "dataset": "d", "synthetic": True, "subset": False,
     }  # fmt: skip
     data = {"name": "d", "split": "val", "n": 9, "classes": 3, "source": "drawn", "synthetic": True, "whole": None}
+    registered = verdicts.registration(CLAIMS["bias_zero"])
+    claim = {
+        "claim": "bias_zero", "registered": registered, "estimate": 0.1, "interval": [-0.2, 0.4], "unit": "points",
+        "p": 0.001, "p_other": 1.0, "n": 9, "seeds": 1, "dataset": "d", "synthetic": True,
+    }  # fmt: skip
     record = {
-        "schema": 2, "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
+        "schema": 3, "claims": [claim], "claims_commit": "1" * 40, "claims_changed": False,
+        "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
         "values": [value], "datasets": [data], "networks": {}, "seed": 0, "device": "CPU", "wall_seconds": 1.0,
         "comparisons": [], "git_commit": "0" * 40,
     }  # fmt: skip
@@ -77,8 +89,10 @@ def kept(project):
 
 def test_tables_show_claim_data_and_measurement(kept):
     runs = evidence.read_kept()
-    row = evidence.claims_table(runs).splitlines()[-1]
-    assert row == "| C \\| D | not run | [d](docs/results.md#mini-01_x): H |"
+    (row,) = [line for line in evidence.claims_table(runs).splitlines() if CLAIMS["bias_zero"].text in line]
+    measured = "+0.1 points [-0.2, +0.4], p = 0.001, 9 images, d"
+    assert row.endswith(f"| **holds**: [{measured}](docs/results.md#mini-01_x) |")
+    assert "**not run**: this report has no photographs for it" in row
     assert "50.0 [40.0, 60.0]" in evidence.results_page(runs)
 
 
@@ -115,6 +129,8 @@ def test_the_front_page_opens_with_the_claims(kept):
     """The files of a kept run are those that a report's folder holds."""
     pages.write_index(kept)
     page = (kept / "index.html").read_text()
-    assert page.index("C | D") < page.index('id="01_x"'), "claims first"
+    assert page.index(CLAIMS["bias_zero"].text) < page.index('id="01_x"'), "claims first"
+    assert '<span class="word holds">holds</span> +0.1 points' in page
+    assert "Not registered before the run: T: this checkout does not hold" in page
     assert "50.0 [40.0, 60.0]" in page
-    assert page.count('class="tag synthetic"') == 3
+    assert page.count('class="tag synthetic"') == 2

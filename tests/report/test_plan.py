@@ -1,11 +1,14 @@
 """Profiles and their data, settings checked by name."""
 
+import shutil
+from pathlib import Path
+
 import nbformat
 import pytest
 import yaml
 from builders import PARAMETERS, make_notebook
 
-from camlib import cli, datasets
+from camlib import cli, datasets, store
 from camlib.report import plan
 
 
@@ -26,6 +29,26 @@ def test_auto_takes_the_richest_profile_whose_data_is_there(project, monkeypatch
     monkeypatch.setattr(plan, "has_gpu", lambda: False)
     plan.write_plan("auto")
     assert planned(project).profile == "tiny", "full is for machines with a GPU"
+
+
+def test_auto_leaves_a_profile_alone_that_is_for_those_who_ask_for_it(project):
+    (project / "params" / "full.yml").write_text("01_x: {seed: 7}\n")
+    plan.write_plan("auto")
+    assert planned(project).profile == "full", "its data are always there"
+    profiles = (project / "params" / "profiles.yml").read_text()
+    (project / "params" / "profiles.yml").write_text(profiles.replace("auto: gpu", "auto: never"))
+    plan.write_plan("auto")
+    assert planned(project).profile == "mini"
+    plan.write_plan("full")
+    assert planned(project, "full").parameters["seed"] == 7
+
+
+def test_the_drawn_profile_runs_by_name_alone():
+    assert plan.read_profiles()["drawn"]["auto"] == "never"
+    assert all(planned.profile != "drawn" for planned in plan.choose_settings("auto").values())
+    by_name = plan.choose_settings("drawn")
+    assert set(by_name) == {"10_mapping_resolution", "90_summary"}
+    assert len(by_name["10_mapping_resolution"].parameters["seeds"]) == 5
 
 
 def test_settings_that_change_nothing_are_no_richer_profile(project):
@@ -111,6 +134,28 @@ def test_an_unchanged_plan_leaves_its_files_untouched(project):
     before = path.stat().st_mtime_ns
     plan.write_plan("mini")
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_comment_or_a_touch_runs_nothing_again_and_a_changed_line_does(project, monkeypatch):
+    code = shutil.copytree(Path(store.__file__).parent, project / "camlib")
+    monkeypatch.setattr(store, "__file__", str(code / "store.py"))
+    path = project / "reports" / "mini" / "01_x.params.yml"
+
+    def plan_again():
+        store._read_code.cache_clear()
+        plan.write_plan("mini")
+        return path.stat().st_mtime_ns
+
+    before = plan_again()
+    for file in [*code.rglob("*.py"), project / "notebooks" / "01_x.ipynb"]:
+        file.touch()
+        if file.suffix == ".py":
+            file.write_text("# said otherwise\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    (code / "cli" / "__init__.py").write_text("print('another command line')\n")
+    assert plan_again() == before
+    (code / "boxes.py").write_text((code / "boxes.py").read_text(encoding="utf-8") + "\nMORE = 1\n")
+    assert plan_again() > before
+    store._read_code.cache_clear()
 
 
 def test_reduced_settings_take_over_where_there_is_no_gpu(project, monkeypatch):

@@ -81,6 +81,7 @@ def test_published_presets_are_those_of_their_libraries():
     ours = train.published_preset("efficientnet_lite0", "bundled")
     assert ours == Preset(256, 224, config["mean"], config["std"], interpolation=config["interpolation"])
     assert train.published_preset("efficientnet_lite0_gap", "bundled") == ours
+    assert train.load_network("efficientnet_lite0_dilated").preset == ours
     assert train.published_preset("timm/resnet50", "timm").interpolation == "bicubic"
 
 

@@ -24,69 +24,23 @@ from camlib.datasets.synthetic.drawing import (
     random_palette,
     text_bounds,
 )
-
-
-@dataclass
-class Painted:
-    """What a painter tells of its picture."""
-
-    objects: list[list[int]]  # the owners of each boxed object
-    masks: dict[str, list[int]] = field(default_factory=dict)  # further masks, as the owners they hold
-    extras: dict[str, Any] = field(default_factory=dict)  # further facts about this picture
-
-
-# 9 shapes and 8 colours have no common factor, so k -> (k mod 8, k mod 9) meets each of the 72 pairs once: slices are
-# disjoint. Every colour and every shape occurs in several classes; only the two together tell.
-_PAIRS = [(list(COLOURS)[k % 8], list(SHAPES)[k % 9]) for k in range(72)]
-_OBJECT_PAIRS, _TRANSFER_PAIRS, _OTHER_PAIRS = _PAIRS[:36], _PAIRS[36:60], _PAIRS[60:]
-
-
-# ------------------------------------------------- objects, transfer: three telling parts in a row
-def _distractors(canvas: Canvas, low: int, high: int) -> None:
-    """Shapes that tell nothing: grey ones, and pairs of colour and shape that no class has."""
-    rng = canvas.rng
-    for _ in range(rng.integers(low, high + 1)):
-        colour, shape = _OTHER_PAIRS[rng.integers(12)]
-        paint = COLOURS[colour]
-        if rng.random() < 0.5:
-            paint, shape = GREYS[rng.integers(4)], list(SHAPES)[rng.integers(9)]
-        place, turn = rng.uniform(0.05, 0.95, 2), rng.uniform(0, 2 * np.pi)
-        canvas.put([(SHAPES[shape], 0)], place, rng.uniform(0.04, 0.09), turn, [jitter(rng, paint)])
-
-
-def _paint_row(canvas: Canvas, parts: list[tuple[str, str]]) -> Painted:
-    """One object, or in some images two of a class, among distractors."""
-    rng = canvas.rng
-    _distractors(canvas, 2, 5)
-    taken: list[Any] = []
-    rod: Picture = [(line(-2, 0, 2, 0, 0.35), 3)]
-    row: Picture = rod + [(SHAPES[shape] + (2.1 * (k - 1), 0), k) for k, (_, shape) in enumerate(parts)]
-    for _ in range(2 if rng.random() < 0.15 else 1):
-        radius, turn = rng.uniform(0.068, 0.12) * (0.8 if taken else 1.0), rng.uniform(0, 2 * np.pi)
-        margin = (2.1 * np.abs([np.cos(turn), np.sin(turn)]) + 1.2) * radius
-        place = free_place(rng, margin, 3.2 * radius, taken)
-        if place is not None:
-            palette = [*(jitter(rng, COLOURS[colour]) for colour, _ in parts), GREYS[rng.integers(4)]]
-            canvas.put(row, place, radius, turn, palette, len(taken))
-    return Painted([[k + 1] for k in range(len(taken))])
-
-
-def _paint_objects(canvas: Canvas, label: int) -> Painted:
-    return _paint_row(canvas, _OBJECT_PAIRS[3 * label : 3 * label + 3])
-
-
-def _paint_transfer(canvas: Canvas, label: int) -> Painted:
-    return _paint_row(canvas, _TRANSFER_PAIRS[3 * label : 3 * label + 3])
-
+from camlib.datasets.synthetic.rows import (
+    OBJECT_PAIRS,
+    TRANSFER_PAIRS,
+    Painted,
+    paint_objects,
+    paint_transfer,
+    put_distractors,
+)
 
 # ------------------------------------------------- finegrained: one bird, told apart by the patch on its wing
 _SPECIES_NAMES = ["amber", "brindle", "coral", "dusk", "elder", "fern", "garnet", "heath"]
-_SPECIES = dict(zip(_SPECIES_NAMES, _OBJECT_PAIRS[::4][:8], strict=True))
+_SPECIES = dict(zip(_SPECIES_NAMES, OBJECT_PAIRS[::4][:8], strict=True))
 
 
 def _paint_finegrained(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
-    _distractors(canvas, 3, 6)
+    put_distractors(canvas, 3, 6)
     scale, turn, flip = rng.uniform(0.14, 0.19), rng.uniform(-0.4, 0.4), rng.random() < 0.5
     place = rng.uniform(1.6 * scale, 1 - 1.6 * scale, 2)
     plumage = random_palette(rng)
@@ -141,9 +95,14 @@ def _paint_actions(canvas: Canvas, label: int) -> Painted:
 _ROOMS = {
     "bathroom": ["bathtub", "toilet", "towel"],
     "bedroom": ["bed", "wardrobe", "clock"],
+    "dining room": ["table", "chair", "cup"],
+    "garage": ["bicycle", "ladder", "crate"],
+    "greenhouse": ["tree", "bush", "rock"],
+    "hall": ["umbrella", "mirror", "coat"],
     "kitchen": ["stove", "fridge", "pot"],
     "living room": ["sofa", "television", "plant"],
     "office": ["desk", "monitor", "shelf"],
+    "playroom": ["ball", "kite", "guitar"],
 }
 _FURNITURE = [name for things in _ROOMS.values() for name in things]
 # How often a thing is there, in every room alike; more often than any telling thing.
@@ -227,7 +186,7 @@ _LETTERS = ("BCDFGHKLMNPRSTVZ", "AEIOU")
 
 def _paint_text(canvas: Canvas, label: int) -> Painted:
     rng = canvas.rng
-    _distractors(canvas, 2, 5)
+    put_distractors(canvas, 2, 5)
     for _ in range(rng.integers(1, 4)):  # fences, boards and scribbles, with a word and without
         kind, scale = rng.integers(3), rng.uniform(0.1, 0.2)
         bars: Picture = [(line(x, -rng.uniform(0.5, 0.9), x, 0.7, 0.2), 0) for x in np.arange(-1, 1.1, 0.45)]
@@ -265,9 +224,10 @@ def _paint_text(canvas: Canvas, label: int) -> Painted:
 class Variant:
     """A painter, its classes, and what is true of all its pictures."""
 
-    paint: Callable[[Canvas, int], Painted]
+    paint: Callable[..., Painted]  # of a Canvas, a label, and the dials
     class_names: list[str]
     info: dict[str, Any] = field(default_factory=dict)  # facts about the whole dataset
+    dials: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # name: default, least, most
 
 
 def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -276,9 +236,10 @@ def _parts(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 _OBJECTS = ["blick", "dax", "fep", "gorp", "kiki", "lorp", "mip", "nark", "pim", "toma", "wug", "zav"]
 _NEW_OBJECTS = ["bouba", "crell", "dov", "hask", "jub", "quil", "slen", "vorn"]
+_OBJECT_DIALS = {"telling_parts": (3, 1, 3), "clutter": (1, 0, 8), "object_size": (1.0, 0.25, 1.25)}  # more has no room
 VARIANTS = {  # the place in this table seeds the pictures: append, never insert
-    "objects": Variant(_paint_objects, _OBJECTS, _parts(_OBJECTS, _OBJECT_PAIRS)),
-    "transfer": Variant(_paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, _TRANSFER_PAIRS)),
+    "objects": Variant(paint_objects, _OBJECTS, _parts(_OBJECTS, OBJECT_PAIRS), _OBJECT_DIALS),
+    "transfer": Variant(paint_transfer, _NEW_OBJECTS, _parts(_NEW_OBJECTS, TRANSFER_PAIRS)),
     "finegrained": Variant(_paint_finegrained, list(_SPECIES), {"patches": _SPECIES}),
     "actions": Variant(_paint_actions, list(_ACTIONS), {"things": _ACTIONS}),
     "scenes": Variant(_paint_scenes, list(_ROOMS), {"object_names": (*_COMMON, *_FURNITURE), "informative": _ROOMS}),

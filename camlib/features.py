@@ -133,8 +133,8 @@ def _solve_together(x: NDArray, y: NDArray, c: float, tolerance: float = 1e-3) -
     data = torch.cat([torch.from_numpy(x).float(), torch.ones(len(x), 1)], 1).to(device)  # (N, K + 1)
     sign = torch.full((len(x), int(y.max()) + 1), -1.0, device=device)  # (N, C)
     sign[torch.arange(len(x)), torch.from_numpy(y)] = 1.0
-    curvature = torch.eye(data.shape[1], device=device).double() + 2 * c * (data.T @ data).double()
-    inverse = torch.linalg.inv(curvature).float()
+    curvature = torch.eye(data.shape[1]).double() + 2 * c * (data.T @ data).cpu().double()  # no float64 on Apple's GPU
+    inverse = torch.linalg.inv(curvature).float().to(device)
     w = ahead = torch.zeros(data.shape[1], sign.shape[1], device=device)  # (K + 1, C)
     pace = 1.0
     for _ in range(500):
@@ -150,7 +150,7 @@ def _solve_together(x: NDArray, y: NDArray, c: float, tolerance: float = 1e-3) -
         warnings.warn(
             f"SVM of C {c:g} stopped at a gradient of {left:.1e}, not {tolerance:g}", ConvergenceWarning, stacklevel=2
         )
-    solution = ahead.double().cpu().numpy()
+    solution = ahead.cpu().double().numpy()
     return solution[:-1].T, solution[-1]
 
 

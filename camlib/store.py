@@ -1,34 +1,62 @@
-"""Where files go and how they get there: folders, digests, atomic writes, shards kept in the cache."""
+"""Where files go and how they get there: folders, digests, atomic writes, locks, shards kept in the cache."""
 
 import ast
 import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
+import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHARD = 1024  # images: what a kill can cost
+HELD = "CAMLIB_HELD"  # variable: the lock that the process which started this one holds
+HOST = re.sub(r"[^\w-]", "-", platform.node()) or "localhost"
+
+
+def is_checkout() -> bool:
+    """Whether this code lies in a checkout of the project, with its notebooks and profiles, or was installed alone."""
+    return (PROJECT_ROOT / "params" / "profiles.yml").is_file()
 
 
 def data_root() -> Path:
-    """The folder that holds the datasets: $CAMLIB_DATA (a relative path counts from the project), else data/raw."""
-    return PROJECT_ROOT / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
+    """The folder that holds the datasets: $CAMLIB_DATA, else data/raw.
+
+    A relative path counts from the project; from the working folder where camlib was installed without its checkout.
+    """
+    base = PROJECT_ROOT if is_checkout() else Path.cwd()
+    return base / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
 
 
 def _made_here() -> Path:
-    """Where caches and checkpoints go: $CAMLIB_CACHE (a relative path counts from the project), else data/."""
-    return PROJECT_ROOT / Path(os.environ.get("CAMLIB_CACHE") or "data").expanduser()
+    """Where caches and checkpoints go: $CAMLIB_CACHE, else data/; a relative path counts as in `data_root`.
+
+    Raises FileNotFoundError where camlib was installed without its checkout and the variable is not set.
+    """
+    given = os.environ.get("CAMLIB_CACHE")
+    if is_checkout():
+        return PROJECT_ROOT / Path(given or "data").expanduser()
+    if given:
+        return Path.cwd() / Path(given).expanduser()
+    raise FileNotFoundError(
+        f"camlib runs from {PROJECT_ROOT}, which is no checkout of it, and keeps nothing there: "
+        "set CAMLIB_CACHE to a folder for caches and checkpoints, or clone the project"
+    )
 
 
 def cache_dir() -> Path:
@@ -103,20 +131,139 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, or find before any work is done that it cannot be written. Raises OSError, saying what to do."""
+    probe = folder / f".probe.{os.getpid()}@{HOST}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _explain_error(error, folder) from error
+
+
+def _explain_error(error: OSError, path: Path) -> OSError:
+    """The same error, naming what could not be written and the setting that moves it; others as they are."""
+    if error.strerror != os.strerror(error.errno or 0):
+        return error  # it was explained before
+    if error.errno == errno.ENOSPC:
+        return OSError(errno.ENOSPC, f"disk full while writing {path}; nothing of it was kept")
+    theirs = error.filename is not None and not Path(error.filename).is_relative_to(path.parent)
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) or theirs:
+        return error
+    ours = any(path.absolute().is_relative_to(folder.absolute()) for folder in (cache_dir(), checkpoint_dir()))
+    way = "set CAMLIB_CACHE to a folder that can" if ours else "choose another folder"
+    return OSError(error.errno, f"{path} cannot be written ({error.strerror}): {way}")
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process of this machine lives. On Windows, where asking would end it, it is taken to live."""
+    if os.name != "nt":
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # somebody else's
+            return True
+    return True
+
+
+def sweep_asides(folder: Path, pattern: str = ".*") -> list[Path]:
+    """Remove what dead processes of this machine left half-written in a folder. Returns what was removed.
+
+    pattern: "**/.*" for the folders below it, too. What another machine writes into a shared folder stays.
+    """
+    swept = []
+    for path in folder.glob(pattern):
+        found = re.fullmatch(r"\..+\.(\d+)(?:@([\w-]+))?(\.\w+)?", path.name)
+        if found and found[2] in (None, HOST) and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+            swept.append(path)
+    return swept
+
+
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
-    """Write to the path this yields; it takes the name `path` only when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    """Write to the path this yields; it takes the name `path` only when the block ends without an error.
+
+    Raises OSError, naming the path and what to do, for a full disk and a folder that cannot be written.
+    """
+    aside = path.with_name(f".{path.stem}.{os.getpid()}@{HOST}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_asides(path.parent)
         yield aside
         os.replace(aside, path)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, f"disk full while writing {path}; nothing of it was kept") from error
-        raise
+        explained = _explain_error(error, path)
+        if explained is error:
+            raise
+        raise explained from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or no folder for it
+            aside.unlink()
+
+
+def reserve_space(path: Path, size: int) -> None:
+    """Give a file that exists its `size` bytes on the disk; a write into mapped memory has no other way to fail.
+
+    Raises OSError (no space left), naming the file, what it needs and what is free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            text = f"disk full: {path} needs {size:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
+            raise OSError(errno.ENOSPC, text) from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+            raise
+
+
+@contextmanager
+def hold(lock: Path, doing: str, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time do something. The lock ends with its process, however that ends.
+
+    lock: the lock's file. doing: what is done, for the others to read. wait: for a process that holds it, saying so on
+    stderr; else raises BlockingIOError, which says who holds it, on which machine, since when. A command that the
+    holder itself started passes.
+    """
+    if os.environ.get(HELD) == os.path.realpath(lock):
+        yield
+        return
+    make_folder(lock.parent)
+    own, holder = FileLock(lock), lock.with_name(f"{lock.name}.holder")
+    try:
+        own.acquire(timeout=0)
+    except Timeout as error:
+        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+        if not wait:
+            raise BlockingIOError(f"{doing}: {who} has the lock {lock}; wait until it ends, or end it") from error
+        print(f"{doing}: waiting for {who}", file=sys.stderr, flush=True)
+        own.acquire()
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder.write_text(f"process {os.getpid()} on {HOST} ({doing}, since {since})", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)  # still held: who opened it before finds that it has no name, and makes a new one
+        own.release()
+
+
+def hold_cache(name: str, doing: str, wait: bool = True) -> AbstractContextManager[None]:
+    """`hold` for something of the cache or the checkpoints that is computed once, by its name."""
+    return hold(cache_dir() / "locks" / f"{name}.lock", doing, wait)
+
+
+# ------------------------------------------------------------------------------------------------ shards
 
 
 def run_sharded(
@@ -129,13 +276,17 @@ def run_sharded(
     """
     made_by = digest(key, version("torch"), version("opencv-python-headless"), digest_code(compute.__module__))
     folder = cache_dir() / "shards" / f"{label}-{made_by}"
+    paths = {start: folder / f"{start:08d}.npz" for start in range(0, n, shard)}
     parts = []
-    for start in tqdm(range(0, n, shard), label, disable=n <= shard):
-        path = folder / f"{start:08d}.npz"
-        if not path.exists():
-            arrays = compute(np.arange(start, min(start + shard, n)))
-            with write_aside(path) as aside:
-                np.savez(aside, **arrays)  # type: ignore[arg-type]
+    with (
+        nullcontext() if all(path.exists() for path in paths.values()) else hold_cache(folder.name, f"compute {label}")
+    ):
+        for start, path in tqdm(paths.items(), label, disable=n <= shard):
+            if not path.exists():
+                arrays = compute(np.arange(start, min(start + shard, n)))
+                with write_aside(path) as aside:
+                    np.savez(aside, **arrays)  # type: ignore[arg-type]
+    for path in paths.values():
         try:
             with open(path, "rb") as file, np.load(file) as part:  # closed even where numpy refuses it
                 parts.append({name: part[name] for name in part.files})

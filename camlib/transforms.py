@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from camlib.datasets.base import Dataset
-from camlib.store import cache_dir, digest, digest_code, write_aside
+from camlib.store import cache_dir, digest, digest_code, hold_cache, reserve_space, write_aside
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -108,8 +109,10 @@ def normalize_images(images: Tensor, preset: Preset) -> Tensor:
 
 
 def pick_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where networks run: an NVIDIA GPU, else Apple's (MPS, which has no float64), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def centre_crop(images: Tensor, crop: int) -> Tensor:
@@ -174,16 +177,23 @@ def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") 
     key = digest(dataset.cache_key, version("pillow"), digest_code(__name__), size, interpolation)
     path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.npy"
     if not path.exists():
-        batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
-        with write_aside(path) as aside:
-            out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
-            decoded = _decode_batches(dataset, size, interpolation, batches)
-            what = f"decode {dataset.name} {dataset.split}"
-            progress = tqdm(zip(batches, decoded, strict=True), what, len(batches), disable=len(dataset) < 1000)
-            for indices, images in progress:
-                out[indices] = images.numpy()
-            out.flush()
+        what = f"decode {dataset.name} {dataset.split}"
+        with hold_cache(path.stem, what):
+            if not path.exists():  # nor did another process make it meanwhile
+                _write_squashed(path, dataset, size, interpolation, what)
     return np.load(path, mmap_mode="r")
+
+
+def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str, what: str) -> None:
+    batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
+    with write_aside(path) as aside:
+        out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
+        reserve_space(aside, aside.stat().st_size)
+        decoded = _decode_batches(dataset, size, interpolation, batches)
+        progress = tqdm(zip(batches, decoded, strict=True), what, len(batches), disable=len(dataset) < 1000)
+        for indices, images in progress:
+            out[indices] = images.numpy()
+        out.flush()
 
 
 def iterate_batches(

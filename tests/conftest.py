@@ -1,7 +1,9 @@
 """Fixtures shared by the tests."""
 
+import multiprocessing
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,33 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("camlib")
     monkeypatch.setenv("CAMLIB_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def locked_folder() -> Iterator[Path]:
+    """A folder that this process cannot write, root or not."""
+    with tempfile.TemporaryDirectory() as parent:  # not tmp_path: only its owner may enter that
+        os.chmod(parent, 0o755)
+        folder = Path(parent) / "locked"
+        folder.mkdir(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield folder
+        if user == 0:
+            os.seteuid(0)
+
+
+@pytest.fixture(params=["fork", "spawn", "forkserver"])
+def start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each way in which Python starts worker processes, on a machine with two processors or more."""
+    if request.param not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {request.param} on this system")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
 
 
 @pytest.fixture

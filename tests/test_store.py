@@ -1,6 +1,12 @@
-"""Files written whole or not at all, digests, shards of the cache."""
+"""Files written whole or not at all, digests, shards of the cache, locks, full and unwritable disks."""
 
 import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,3 +113,143 @@ def test_what_does_not_run_a_network_is_not_in_the_digest_of_what_does():
         again = {name: store.digest_code(f"camlib.{name}") for name in seen}
     assert {name for name in seen if seen[name] != again[name]} == {"evaluate", "features"}
     assert not {"viz.py", "paper.py", "cli.py", "cub200.py"} & set(changed)
+
+
+# ------------------------------------------------------------------------------------------------ places, locks, disks
+
+
+@pytest.mark.parametrize("name", ["CAMLIB_DATA", "CAMLIB_CACHE"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("~/a b", Path.home() / "a b"),
+        ("bilder/späces", store.PROJECT_ROOT / "bilder/späces"),
+        ("/x y/é", Path("/x y/é")),
+    ],
+)
+def test_folders_may_be_relative_below_home_and_hold_any_letter(name, given, expected, monkeypatch):
+    monkeypatch.setenv(name, given)
+    place = store.data_root() if name == "CAMLIB_DATA" else store.checkpoint_dir().parent
+    assert place == expected
+
+
+def test_an_installed_package_writes_nothing_beside_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PROJECT_ROOT", tmp_path / "site-packages")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAMLIB_CACHE", "cache of mine")
+    monkeypatch.setenv("CAMLIB_DATA", "raw")
+    assert store.cache_dir() == tmp_path / "cache of mine" / "cache"
+    assert store.data_root() == tmp_path / "raw"
+    monkeypatch.delenv("CAMLIB_CACHE")
+    with pytest.raises(FileNotFoundError, match=r"site-packages, which is no checkout .* set CAMLIB_CACHE .* clone"):
+        store.cache_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(locked_folder, monkeypatch):
+    monkeypatch.setenv("CAMLIB_CACHE", str(locked_folder))
+    with pytest.raises(PermissionError, match=r"locks cannot be written .*CAMLIB_CACHE"), store.hold_cache("x", "work"):
+        pytest.fail("the work has begun")
+    with pytest.raises(PermissionError, match=r"report cannot be written .*choose another folder"):
+        store.make_folder(locked_folder / "report")
+    path = locked_folder / "x.npz"
+    with pytest.raises(PermissionError, match=r"x\.npz cannot be written"), store.write_aside(path) as aside:
+        aside.touch()
+
+
+def test_what_dead_processes_left_half_written_is_swept(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [f".a.{os.getpid()}@{store.HOST}.npz", f".b.{dead.pid}@elsewhere.npz", ".lock", ".c.npz", "d.1.npz"]
+    swept = [f".a.b.{dead.pid}@{store.HOST}.npz", f".e.{dead.pid}.npy", f".f.{10**12}.ipynb"]
+    for name in kept + swept:
+        (tmp_path / name).touch()
+    with store.write_aside(tmp_path / "new.npz") as aside:
+        aside.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "new.npz"])
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / swept[0]).touch()
+    assert store.sweep_asides(tmp_path, "**/.*") == [tmp_path / "sub" / swept[0]]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from camlib import store
+with store.hold(Path(sys.argv[1]), "write the report"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def start_holder(lock, seconds):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lock), str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_who_holds_a_lock_is_said_and_a_dead_one_holds_nothing(tmp_path, monkeypatch):
+    lock = tmp_path / "sub" / ".lock"
+    with start_holder(lock, 60) as holder:
+        text = rf"write: process {holder.pid} on {store.HOST} \(write the report, since 2\d\d\d-.*\).*{lock.name}"
+        with pytest.raises(BlockingIOError, match=text), store.hold(lock, "write", wait=False):
+            pass
+        with monkeypatch.context() as patch:
+            patch.setenv(store.HELD, os.path.realpath(lock))
+            with store.hold(lock, "write", wait=False):
+                assert holder.poll() is None, "what the holder starts itself passes"
+        holder.kill()
+        holder.wait()
+        assert lock.exists()
+        with store.hold(lock, "write", wait=False):
+            assert str(os.getpid()) in lock.with_name(".lock.holder").read_text()
+    assert list(lock.parent.iterdir()) == []
+
+
+def test_who_waits_says_for_whom(tmp_path, capsys):
+    with start_holder(tmp_path / "x.lock", 0.3) as holder, store.hold(tmp_path / "x.lock", "decode"):
+        assert holder.wait() == 0
+    assert f"decode: waiting for process {holder.pid} on " in capsys.readouterr().err
+
+
+def test_shards_that_another_process_makes_are_not_made_twice(own_cache):
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from camlib import store
+def compute(indices):
+    Path(sys.argv[1]).open("a").write(f"{indices[0]} ")
+    return {"square": indices**2}
+compute.__module__ = "camlib.boxes"
+print(store.run_sharded("squares", "key", 40, compute, shard=2)["square"].sum())
+"""
+    log = own_cache / "log"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(log)], stdout=subprocess.PIPE, text=True) for _ in "ab"]
+    assert [process.communicate()[0] for process in both] == [f"{sum(i**2 for i in range(40))}\n"] * 2
+    assert log.read_text().split() == [str(i) for i in range(0, 40, 2)]
+
+
+@pytest.mark.parametrize("case", ["little is free", "the disk gives less than it promised"])
+def test_a_full_disk_is_said_before_memory_is_mapped(case, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if case == "little is free":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    (tmp_path / "x.npy").touch()
+    with pytest.raises(
+        OSError, match=rf"disk full: {tmp_path}/x\.npy needs 5,000 bytes, .* free; CAMLIB_CACHE"
+    ) as full:
+        store.reserve_space(tmp_path / "x.npy", 5000)
+    assert full.value.errno == errno.ENOSPC
+
+
+def test_space_is_reserved_and_the_file_keeps_what_it_holds(tmp_path, monkeypatch):
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"abc")
+    store.reserve_space(path, 100_000)
+    assert path.read_bytes()[:3] == b"abc"
+    assert path.stat().st_blocks * 512 >= 100_000
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # macOS
+    store.reserve_space(path, 100_000)

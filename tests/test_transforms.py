@@ -1,5 +1,8 @@
 """Preprocessing against torchvision and hand-computed pixels; the cache of squashed images."""
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +73,27 @@ def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
     batches = list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, np.array([5, 1, 3, 0, 2])))
     assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
     assert np.array_equal(torch.cat([b[1] for b in batches]).numpy(), expected[[5, 1, 3, 0, 2]])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # what "fork" means here
+def test_workers_decode_however_processes_start(start_method, folder_dataset):
+    expected = np.stack([squash_image(folder_dataset[i], 16) for i in range(len(folder_dataset))])
+    many = folder_dataset.subset(np.tile(np.arange(7), 40))  # enough for several workers
+    assert np.array_equal(transforms.load_squashed(many, 16), np.tile(expected, (40, 1, 1, 1)))
+
+
+def test_a_full_disk_ends_decoding_with_the_file_and_what_it_needs(folder_dataset, own_cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"disk full: .*pictures-val-16-.*\.npy needs 5,504 bytes, 1,000 are free"):
+        transforms.load_squashed(folder_dataset, 16)
+    assert not list(own_cache.rglob("*pictures*")), "neither a part of the file nor its lock stays"
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_the_device_is_cuda_then_apples_then_the_cpu(cuda, mps, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert transforms.pick_device().type == expected
 
 
 @pytest.mark.parametrize("limit", [0, 2**30])

@@ -30,14 +30,12 @@ def describe_dataset(data: Dataset) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Commit, the commit that last changed the registered claims, versions of what computes, and device."""
-    import torch
-
     return {
         "git_commit": _git_commit(),
         "claims_commit": _run_git("log", "-1", "--format=%H", "--", CLAIMS_FILE) or "unknown",
         "claims_changed": bool(_run_git("status", "--porcelain", "--", CLAIMS_FILE)),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
+        "device": _describe_device(),
     }
 
 
@@ -48,6 +46,17 @@ def _run_git(*arguments: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _describe_device() -> str:
+    import torch
+
+    from camlib.transforms import pick_device
+
+    device = pick_device().type
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return "Apple GPU (MPS)" if device == "mps" else f"CPU, {os.cpu_count()} cores"
 
 
 def _git_commit() -> str:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +21,9 @@ from tqdm import tqdm
 from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
 from camlib.models import GAPNet, Pool, build_model, digest_network
-from camlib.store import checkpoint_dir, digest, digest_code, write_aside
+from camlib.store import checkpoint_dir, digest, digest_code, hold_cache, write_aside
 from camlib.train.frozen import compute_maps, evaluate_maps, mirror_maps, split_trunk
-from camlib.transforms import Preset, iterate_batches, normalize_images, random_crop_mirror
+from camlib.transforms import Preset, iterate_batches, normalize_images, pick_device, random_crop_mirror
 
 with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -128,10 +130,15 @@ def train_model(
         "seed": seed,
     }
     folder = checkpoint_dir() / f"{name}-{pool}-{train.name}-{digest(settings)}"
-    if not (folder / "training.json").exists():
-        _train(net, train, val, preset, recipe, seed, folder, settings)
+    done = folder / "training.json"
+    if not done.exists():
+        others = int(os.environ.get("WORLD_SIZE", 1)) - 1  # under torchrun the first process holds the lock for all
+        first = os.environ.get("RANK", "0") == "0"
+        with hold_cache(folder.name, f"train {folder.name}", wait=not others) if first else nullcontext():
+            if others or not done.exists():  # nor did another run train it meanwhile
+                _train(net, train, val, preset, recipe, seed, folder, settings)
     net.load_state_dict(load_file(folder / "model.safetensors"))
-    history = json.loads((folder / "training.json").read_text())["history"]
+    history = json.loads(done.read_text())["history"]
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
     return net.cpu().eval().to(memory_format=torch.channels_last), history
 
@@ -146,7 +153,8 @@ def _train(
     folder: Path,
     settings: dict[str, Any],
 ) -> None:
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    device = pick_device().type
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if device == "cuda" else "no")
     trained, maps = net, None
     if recipe.frozen:
         trunk, trained = split_trunk(net)

@@ -1,13 +1,15 @@
 """Training: resumable to the same weights, cached by its settings, paired seeds; wrong data refused."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from camlib import datasets
+from camlib import datasets, transforms
 from camlib.models import build_model
 from camlib.train import Recipe, frozen, get_recipe, learning_rate, train_model, training
 from camlib.train.training import RECIPES
@@ -67,6 +69,30 @@ def test_the_same_settings_are_trained_once_and_others_anew(sets, own_cache, mon
             fit(sets, **changes)
     settings = json.loads(next((own_cache / "checkpoints").glob("*/training.json")).read_text())["settings"]
     assert settings["train"][2] == sets[0].fingerprint
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_training_takes_images_from_workers_however_processes_start(start_method, folder_dataset, monkeypatch):
+    monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", 0)  # decoded by workers in every epoch
+    recipe = replace(RECIPE, epochs=1, batch_size=2)
+    _, history = fit((folder_dataset, folder_dataset), recipe=recipe, preset=transforms.Preset(32, 32))
+    assert len(history) == 1
+    assert np.isfinite(history[0]["val_loss"])
+
+
+def test_two_runs_at_once_train_one_network(sets, own_cache, monkeypatch):
+    starts, real = [], training._train
+
+    def slow(*arguments):
+        starts.append(1)
+        time.sleep(0.5)
+        real(*arguments)
+
+    monkeypatch.setattr(training, "_train", slow)
+    with ThreadPoolExecutor() as pool:  # each with a lock of its own, as two processes
+        (first, _), (second, _) = pool.map(lambda _: fit(sets), "ab")
+    assert same_weights(first, second)
+    assert len(starts) == 1
 
 
 def test_both_pools_start_from_the_same_weights_and_see_the_same_images(sets, monkeypatch):

@@ -6,17 +6,34 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PROFILE ?= auto
+override PROFILE := $(or $(strip $(PROFILE)),auto)
+ifneq ($(words $(PROFILE)),1)
+$(error PROFILE is '$(PROFILE)'; expected one name)
+endif
 PYTHON ?= python3
 OUT := reports/$(PROFILE)
 VENV := .venv
-PY := $(VENV)/bin/python
-CAMLIB := $(VENV)/bin/camlib
+ifdef CONDA
+# The active environment as it is (environment.yml), found on PATH.
+ifndef CONDA_PREFIX
+$(error CONDA=1, but no conda environment is active: conda activate camlib)
+endif
+BIN :=
+READY :=
+else
+BIN := $(VENV)/bin/
 READY := $(VENV)/.installed
+endif
+PY := $(BIN)python
+CAMLIB := $(BIN)camlib
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+# What a run leaves in a notebook beside its text: counts, pictures, outputs of all cells but those tagged keep_output.
+STRIP := $(BIN)nbstripout --extra-keys "metadata.papermill metadata.language_info \
+  cell.metadata.papermill cell.metadata.editable cell.metadata.slideshow"
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
-.PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4
+.PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4 git-filter
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -29,16 +46,28 @@ setup: $(READY) ## make .venv with the locked packages (every target does this b
 $(READY): requirements.lock pyproject.toml
 	@if [ "$(UV)" = .uv/bin/uv ] && [ ! -x .uv/bin/uv ]; then $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; fi
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+ifeq ($(TORCH),cpu)
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --torch-backend cpu --no-verify-hashes --constraints requirements.lock \
+	  setuptools -r pyproject.toml --extra dev
+else
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+endif
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(MAKE) --no-print-directory git-filter
 	@touch $@
 
-lab: $(READY) ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab notebooks
+# What a run in JupyterLab leaves in a notebook is no change for git (.gitattributes); without the program git takes all.
+git-filter:
+	@if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then \
+	  git config filter.notebooks.clean 'if command -v $(BIN)nbstripout >/dev/null; then $(STRIP); else cat; fi'; fi
+
+lab: $(READY) ## open the notebooks in JupyterLab (ARGS=--no-browser for a remote machine)
+	$(BIN)jupyter lab --LabApp.default_url=/lab/tree/notebooks \
+	  --ContentsManager.post_save_hook=camlib.report.saving.refresh_index $(ARGS)
 
 reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
 	@$(CAMLIB) plan $(PROFILE)
-	@$(MAKE) --no-print-directory planned PROFILE=$(PROFILE)
+	@$(CAMLIB) hold $(OUT) -- $(MAKE) --no-print-directory planned PROFILE=$(PROFILE)
 	@echo "report: $(OUT)/index.html"
 
 # What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
@@ -66,7 +95,7 @@ test: $(READY) lint ## lint, unit tests, the notebooks through nbval, the mini r
 	$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks/
 	@$(MAKE) --no-print-directory reproduce PROFILE=mini
 	$(PY) -m pytest -q tests/check_report.py
-	@if [ -d "$(CAMLIB_DATA)/ILSVRC2012_img_val" ]; then $(MAKE) --no-print-directory sample; fi
+	@data="$${CAMLIB_DATA:-}"; if [ -d "$${data/#\~/$$HOME}/ILSVRC2012_img_val" ]; then $(MAKE) --no-print-directory sample; fi
 
 SAMPLE := --out reports/sample -s report_dir=../reports/sample --params reports/pretrained
 LITE0 := {label: EfficientNet-Lite0, model: efficientnet_lite0, weights: bundled, paper_row: GoogLeNet-GAP}
@@ -82,9 +111,9 @@ sample: $(READY) ## a reduced run of the profile pretrained, checked
 	$(PY) -m pytest -q tests/check_sample.py
 
 references: $(READY) ## run the notebooks with their defaults and keep the outputs that nbval compares
-	for notebook in notebooks/[0-9]*.ipynb; do \
-	  $(VENV)/bin/papermill --log-level ERROR --no-progress-bar --cwd notebooks $$notebook $$notebook; done
-	$(VENV)/bin/nbstripout --keep-count --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info" notebooks/[0-9]*.ipynb
+	set -e; for notebook in notebooks/[0-9]*.ipynb; do \
+	  $(BIN)papermill --log-level ERROR --no-progress-bar --cwd notebooks $$notebook $$notebook; done
+	$(STRIP) notebooks/[0-9]*.ipynb
 
 readme: $(READY) ## write the generated parts of README.md, data/README.md and docs/results.md
 	@$(CAMLIB) readme
@@ -93,21 +122,22 @@ evidence: $(READY) ## run the kept runs of docs/results again (RUN=profile: that
 	@$(CAMLIB) evidence $(if $(RUN),--run $(RUN))
 
 lint: $(READY) ## ruff and mypy
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+	$(BIN)mypy
 
 data: $(READY) ## say which datasets are there, and how to get the others
 	@$(CAMLIB) data
 
 bench: $(READY) ## speed against peers, as ratios measured in one run
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
 
 test-opencv4: $(READY) ## caffemodels against OpenCV 4's own Caffe reader, in an environment of its own
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-opencv4
 	VIRTUAL_ENV=.venv-opencv4 $(UV) pip install --quiet 'opencv-python-headless<5' numpy
 	CAMLIB_OPENCV4=$(abspath .venv-opencv4/bin/python) $(PY) -m pytest -q -m opencv4 tests/test_caffe.py
 
-clean: ## remove reports, caches and checkpoints (raw data and .venv stay)
-	rm -rf data/cache data/checkpoints
-	find reports -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+clean: ## remove reports, caches and checkpoints, and say how much (raw data and .venv stay)
+	@made="$${CAMLIB_CACHE:-data}"; made="$${made/#\~/$$HOME}"; \
+	for folder in "$$made/cache" "$$made/checkpoints" reports/*/; do \
+	  if [ -d "$$folder" ]; then du -sh "$$folder" | sed 's/^/removed: /'; rm -rf "$$folder"; fi; done

@@ -1,6 +1,8 @@
-"""`camlib`: the command line. `plan`, `run`, `render` and `index` are make's; `data` is for people."""
+"""`camlib`: the command line. `plan`, `hold`, `run`, `render` and `index` are make's; `data` is for people."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,25 +10,46 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from camlib import datasets
+from camlib import datasets, store
 from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.report.plan import check_parameters, parse_value, read_overrides, write_plan
 from camlib.store import data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
+INTERRUPTED = 128 + signal.SIGINT  # the exit status that typer gives Ctrl-C
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.command()
 def plan(profile: str) -> None:
     """Decide what runs with which settings: writes reports/PROFILE/<notebook>.params.yml where it changed."""
+    if profile != "mini":
+        check_data_root()
     typer.echo("\n".join(write_plan(profile)))
+
+
+def check_data_root() -> None:
+    """ValueError if CAMLIB_DATA names no folder: all data would seem to be missing, and drawn data take their place."""
+    if "CAMLIB_DATA" in os.environ and not data_root().is_dir():
+        raise ValueError(f"CAMLIB_DATA is {os.environ['CAMLIB_DATA']!r}, but {data_root()} is no folder")
+
+
+@app.command()
+def hold(folder: Path, command: list[str]) -> None:
+    """Run COMMAND, given after --, with FOLDER to itself: refused while another process holds that."""
+    with store.hold(folder / ".lock", f"write {folder}", wait=False):
+        process = subprocess.Popen(command)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command has it, too, ends in its own way and says so
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    raise typer.Exit(1 if code < 0 or code == INTERRUPTED else code)  # who was interrupted has said so
 
 
 @app.command()
 def data() -> None:
     """Say which datasets and released weights are there; of the others what is missing and how to get it."""
+    check_data_root()
     typer.echo(f"data folder: {data_root()}\n")
     for name in RELEASED_FILES:
         try:
@@ -45,16 +68,22 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value, YAML value; may repeat")] = None,
 ) -> None:
     """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
     values: dict[str, Any] = dict(read_overrides(params)) if params else {}
     values.setdefault("report_dir", str(out.resolve()))
     values |= dict(map(parse_value, set_ or []))
     check_parameters(values, notebook, str(params or "--set"))
     for name in [name for name in os.environ if name in CHANGES_RESULTS or name.startswith("ACCELERATE_")]:
         del os.environ[name]
-    out.mkdir(parents=True, exist_ok=True)
+    store.make_folder(out)
+    with store.hold(out / f".{notebook.stem}.lock", f"run {notebook.stem} into {out}", wait=False):
+        execute(notebook, out, values)
+
+
+def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
+    """Run a notebook into OUT; typer.Exit, having said why, if a cell failed."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     partial = out / f"{notebook.stem}.partial.ipynb"
     started = time.monotonic()
     typer.echo(f"{notebook.stem} ...", err=True)
@@ -62,7 +91,9 @@ def run(
         papermill.execute_notebook(
             notebook, partial, values, cwd=notebook.parent, kernel_name="python3", progress_bar=False,
             stderr_file=sys.stderr if sys.stderr.isatty() else PlainLines(sys.stderr),
-            extra_arguments=["--IPKernelApp.log_level=40"],  # or each kernel warns of a connection within this machine
+            # Errors of cells come as outputs. The kernel's own log warns of a connection within this machine each time,
+            # and calls Ctrl-C an error.
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         typer.echo(f"\n{notebook} failed in code cell {error.exec_count}:\n{error.source}\n", err=True)
@@ -137,11 +168,16 @@ def evidence(
 
 
 def main() -> None:
-    """Run a command; a wrong input ends with its message, not a traceback."""
+    """Run a command; a wrong input ends with its message, not a traceback, and so does Ctrl-C."""
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"camlib: {error}")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("camlib: stopped; run the same command again to go on", file=sys.stderr)
+        raise
+    except (ValueError, OSError) as error:
+        own = isinstance(error, OSError) and error.filename is None and error.strerror  # without the error's number
+        sys.exit(f"camlib: {own or error}")
 
 
 if __name__ == "__main__":

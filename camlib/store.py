@@ -25,13 +25,22 @@ from tqdm import tqdm
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHARD = 1024  # images: what a kill can cost
-HELD = "CAMLIB_HELD"  # variable: the lock that the process which started this one holds
 HOST = re.sub(r"[^\w-]", "-", platform.node()) or "localhost"
 
 
 def is_checkout() -> bool:
     """Whether this code lies in a checkout of the project, with its notebooks and profiles, or was installed alone."""
     return (PROJECT_ROOT / "params" / "profiles.yml").is_file()
+
+
+def find_checkout() -> Path:
+    """The checkout of the project. Raises FileNotFoundError, saying what to do, where camlib was installed without."""
+    if not is_checkout():
+        raise FileNotFoundError(
+            f"camlib runs from {PROJECT_ROOT}, which is no checkout of it, and writes nothing there: set CAMLIB_CACHE "
+            "to a folder for caches and checkpoints; for notebooks, profiles and reports clone the project"
+        )
+    return PROJECT_ROOT
 
 
 def data_root() -> Path:
@@ -49,14 +58,9 @@ def _made_here() -> Path:
     Raises FileNotFoundError where camlib was installed without its checkout and the variable is not set.
     """
     given = os.environ.get("CAMLIB_CACHE")
-    if is_checkout():
-        return PROJECT_ROOT / Path(given or "data").expanduser()
-    if given:
+    if given and not is_checkout():
         return Path.cwd() / Path(given).expanduser()
-    raise FileNotFoundError(
-        f"camlib runs from {PROJECT_ROOT}, which is no checkout of it, and keeps nothing there: "
-        "set CAMLIB_CACHE to a folder for caches and checkpoints, or clone the project"
-    )
+    return find_checkout() / Path(given or "data").expanduser()
 
 
 def cache_dir() -> Path:
@@ -134,8 +138,8 @@ def file_sha256(path: Path) -> str:
 # ------------------------------------------------------------------------------------------------ writing
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, or find before any work is done that it cannot be written. Raises OSError, saying what to do."""
+def make_folder(folder: Path) -> Path:
+    """Make a folder and return it. One that cannot be written raises OSError, saying what to do, before any work."""
     probe = folder / f".probe.{os.getpid()}@{HOST}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +147,7 @@ def make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise _explain_error(error, folder) from error
+    return folder
 
 
 def _explain_error(error: OSError, path: Path) -> OSError:
@@ -154,7 +159,8 @@ def _explain_error(error: OSError, path: Path) -> OSError:
     theirs = error.filename is not None and not Path(error.filename).is_relative_to(path.parent)
     if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) or theirs:
         return error
-    ours = any(path.absolute().is_relative_to(folder.absolute()) for folder in (cache_dir(), checkpoint_dir()))
+    made_here = PROJECT_ROOT / Path(os.environ.get("CAMLIB_CACHE") or "data").expanduser()
+    ours = any(path.absolute().is_relative_to(made_here / name) for name in ("cache", "checkpoints"))
     way = "set CAMLIB_CACHE to a folder that can" if ours else "choose another folder"
     return OSError(error.errno, f"{path} cannot be written ({error.strerror}): {way}")
 
@@ -232,12 +238,8 @@ def hold(lock: Path, doing: str, wait: bool = True) -> Iterator[None]:
     """Let one process at a time do something. The lock ends with its process, however that ends.
 
     lock: the lock's file. doing: what is done, for the others to read. wait: for a process that holds it, saying so on
-    stderr; else raises BlockingIOError, which says who holds it, on which machine, since when. A command that the
-    holder itself started passes.
+    stderr; else raises BlockingIOError, which says who holds it, on which machine, since when.
     """
-    if os.environ.get(HELD) == os.path.realpath(lock):
-        yield
-        return
     make_folder(lock.parent)
     own, holder = FileLock(lock), lock.with_name(f"{lock.name}.holder")
     try:

@@ -141,7 +141,9 @@ def test_an_installed_package_writes_nothing_beside_itself(tmp_path, monkeypatch
     assert store.cache_dir() == tmp_path / "cache of mine" / "cache"
     assert store.data_root() == tmp_path / "raw"
     monkeypatch.delenv("CAMLIB_CACHE")
-    with pytest.raises(FileNotFoundError, match=r"site-packages, which is no checkout .* set CAMLIB_CACHE .* clone"):
+    with pytest.raises(
+        FileNotFoundError, match=r"site-packages, which is no checkout .* set CAMLIB_CACHE .* clone the"
+    ):
         store.cache_dir()
 
 
@@ -187,16 +189,12 @@ def start_holder(lock, seconds):
     return holder
 
 
-def test_who_holds_a_lock_is_said_and_a_dead_one_holds_nothing(tmp_path, monkeypatch):
+def test_who_holds_a_lock_is_said_and_a_dead_one_holds_nothing(tmp_path):
     lock = tmp_path / "sub" / ".lock"
     with start_holder(lock, 60) as holder:
         text = rf"write: process {holder.pid} on {store.HOST} \(write the report, since 2\d\d\d-.*\).*{lock.name}"
         with pytest.raises(BlockingIOError, match=text), store.hold(lock, "write", wait=False):
             pass
-        with monkeypatch.context() as patch:
-            patch.setenv(store.HELD, os.path.realpath(lock))
-            with store.hold(lock, "write", wait=False):
-                assert holder.poll() is None, "what the holder starts itself passes"
         holder.kill()
         holder.wait()
         assert lock.exists()

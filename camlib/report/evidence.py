@@ -19,7 +19,7 @@ from camlib.store import write_aside
 
 def results_folder() -> Path:
     """docs/results: one folder per kept run, which is called as its profile."""
-    return store.PROJECT_ROOT / "docs" / "results"
+    return store.find_checkout() / "docs" / "results"
 
 
 def read_kept() -> dict[str, list[dict[str, Any]]]:

@@ -11,11 +11,14 @@ import yaml
 
 from camlib import store
 from camlib.report.needs import keep_available, list_missing, name_missing
-from camlib.store import digest, digest_package, file_sha256, write_aside
+from camlib.store import digest, digest_package, file_sha256, hold, write_aside
 
 SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 # A change in these cannot change what a notebook computes.
-NOT_COMPUTING = ("cli.py", "__main__.py", "report/plan.py", "report/needs.py", "report/pages.py", "report/evidence.py")
+NOT_COMPUTING = (
+    "cli.py", "__main__.py",
+    "report/plan.py", "report/needs.py", "report/pages.py", "report/evidence.py", "report/saving.py",
+)  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 
 
@@ -190,21 +193,13 @@ def format_plans(profile: str, chosen: dict[str, Planned]) -> dict[str, str]:
 def write_plan(profile: str) -> list[str]:
     """Decide what runs with which settings: writes reports/<profile>/<notebook>.params.yml where it changed.
 
-    Returns the plan as lines for people.
+    Returns the plan as lines for people. Raises BlockingIOError while another process writes that report.
     """
-    folder, chosen = store.PROJECT_ROOT / "reports" / profile, choose_settings(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in format_plans(profile, chosen).items():
-        path = folder / f"{name}.params.yml"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            with write_aside(path) as aside:
-                aside.write_text(text, encoding="utf-8")
-    for path in folder.glob("*.params.yml"):
-        name = path.name.removesuffix(".params.yml")
-        if name not in chosen:  # no longer part of this report: nothing of it may stay in the index
-            for suffix in SUFFIXES:
-                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-            (folder / "index.html").unlink(missing_ok=True)
+    folder, chosen = store.find_checkout() / "reports" / profile, choose_settings(profile)
+    for place in (store.cache_dir(), store.checkpoint_dir(), folder):
+        store.sweep_asides(place, "**/.*")
+    with hold(folder / ".lock", f"plan {profile}", wait=False):
+        _write_params(folder, format_plans(profile, chosen))
     lines = []
     for source, about in read_profiles().items():
         names = sorted(name for name, planned in chosen.items() if planned.profile == source)
@@ -212,6 +207,21 @@ def write_plan(profile: str) -> list[str]:
             lines += [f"{source} ({about['for']}; {about['time']}):", f"  {', '.join(names)}"]
             lines += [f"  {name}, not run: {text}" for name in names for text in chosen[name].not_run]
     return lines
+
+
+def _write_params(folder: Path, plans: dict[str, str]) -> None:
+    """Write the plan of each notebook where it changed, and remove what no longer belongs to the report."""
+    for name, text in plans.items():
+        path = folder / f"{name}.params.yml"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            with write_aside(path) as aside:
+                aside.write_text(text, encoding="utf-8")
+    for path in folder.glob("*.params.yml"):
+        name = path.name.removesuffix(".params.yml")
+        if name not in plans:  # no longer part of this report: nothing of it may stay in the index
+            for suffix in SUFFIXES:
+                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+            (folder / "index.html").unlink(missing_ok=True)
 
 
 def read_planned(path: Path) -> Planned:

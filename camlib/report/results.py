@@ -26,7 +26,7 @@ from camlib.stats import (
     compare_seeds,
     wilson_interval,
 )
-from camlib.store import write_aside
+from camlib.store import make_folder, write_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ class Experiment:
     """
 
     def __init__(self, notebook: str, settings: dict[str, Any], report_dir: str | Path) -> None:
-        self.notebook, self.settings, self.report_dir = notebook, settings, Path(report_dir)
+        self.notebook, self.settings, self.report_dir = notebook, settings, make_folder(Path(report_dir))
         self.values: list[dict[str, Any]] = []
         self.comparisons: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []

@@ -86,6 +86,27 @@ def test_a_loop_ends_with_its_first_failure(target, folder, failing, checkout):
     assert "0_b" not in (checkout / "calls").read_text()
 
 
+def test_touched_code_and_notebooks_run_nothing_and_a_changed_plan_runs_its_own(checkout):
+    report = checkout / "reports" / "mini"
+    names = [
+        f"{name}.{suffix}" for suffix in ("params.yml", "ipynb", "html") for name in ("01_x", "02_y", "90_summary")
+    ]
+    for i, name in enumerate(
+        ["camlib/report/pages.py", *(f"reports/mini/{name}" for name in names), "reports/mini/index.html"]
+    ):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).touch()
+        os.utime(checkout / name, (1e9 + i, 1e9 + i))
+    (checkout / "notebooks").mkdir()
+    for name in ("notebooks/01_x.ipynb", "camlib/boxes.py", "camlib/cli.py", "Makefile"):
+        (checkout / name).touch()
+    assert "camlib" not in make(checkout, "planned", "PROFILE=mini").stdout
+    (report / "02_y.params.yml").touch()
+    ran = make(checkout, "planned", "PROFILE=mini").stdout
+    assert "camlib run notebooks/02_y.ipynb --out reports/mini --params reports/mini/02_y.params.yml" in ran
+    assert "01_x" not in ran
+
+
 def test_jupyter_opens_with_the_whole_project_and_takes_arguments(checkout):
     call = make(checkout, "lab", "ARGS=--no-browser").stdout.splitlines()[-1]
     assert call.startswith("jupyter lab ")

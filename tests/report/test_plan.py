@@ -1,11 +1,14 @@
 """Profiles and their data, settings checked by name."""
 
+import shutil
+from pathlib import Path
+
 import nbformat
 import pytest
 import yaml
 from builders import PARAMETERS, make_notebook
 
-from camlib import cli, datasets
+from camlib import cli, datasets, store
 from camlib.report import plan
 
 
@@ -111,6 +114,28 @@ def test_an_unchanged_plan_leaves_its_files_untouched(project):
     before = path.stat().st_mtime_ns
     plan.write_plan("mini")
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_comment_or_a_touch_runs_nothing_again_and_a_changed_line_does(project, monkeypatch):
+    code = shutil.copytree(Path(store.__file__).parent, project / "camlib")
+    monkeypatch.setattr(store, "__file__", str(code / "store.py"))
+    path = project / "reports" / "mini" / "01_x.params.yml"
+
+    def plan_again():
+        store._read_code.cache_clear()
+        plan.write_plan("mini")
+        return path.stat().st_mtime_ns
+
+    before = plan_again()
+    for file in [*code.rglob("*.py"), project / "notebooks" / "01_x.ipynb"]:
+        file.touch()
+        if file.suffix == ".py":
+            file.write_text("# said otherwise\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    (code / "cli.py").write_text("print('another command line')\n")
+    assert plan_again() == before
+    (code / "boxes.py").write_text((code / "boxes.py").read_text(encoding="utf-8") + "\nMORE = 1\n")
+    assert plan_again() > before
+    store._read_code.cache_clear()
 
 
 def test_reduced_settings_take_over_where_there_is_no_gpu(project, monkeypatch):

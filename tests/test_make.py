@@ -175,7 +175,7 @@ def test_a_run_in_jupyter_is_no_change_for_git_and_kept_outputs_are(checkout):
 
 
 def test_the_notebooks_are_as_git_keeps_them(tmp_path):
-    """`make git-filter`, then `git add --renormalize notebooks`, puts them right."""
+    """`make git-filter`, then `git add --renormalize notebooks`, puts them right, but for the name of the kernel."""
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
@@ -185,4 +185,6 @@ def test_the_notebooks_are_as_git_keeps_them(tmp_path):
     strip = clean.partition("then ")[2].partition("; else")[0]  # once for all: it takes its time to start
     subprocess.run(f"{strip} notebooks/*.ipynb", cwd=tmp_path, shell=True, check=True)
     for path in sorted((tmp_path / "notebooks").glob("*.ipynb")):
+        kernel = json.loads(path.read_text())["metadata"]["kernelspec"]
+        assert kernel == {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}, path.name
         assert json.loads(path.read_text()) == json.loads((ROOT / "notebooks" / path.name).read_text()), path.name

@@ -1,6 +1,7 @@
 """`camlib`: the command line. `plan`, `run`, `render` and `index` are make's; `data` is for people."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,16 @@ import typer
 
 from camlib import datasets
 from camlib.datasets.weights import RELEASED_FILES, find_released
-from camlib.report.plan import check_parameters, parse_value, read_overrides, write_plan
+from camlib.report.plan import read_overrides, write_plan
+from camlib.report.settings import check_parameters, parse_value
 from camlib.store import data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+# What wrong input raises. Anything else is a fault of camlib, and keeps its traceback.
+WRONG_INPUT = (ValueError, OSError, LookupError, subprocess.CalledProcessError)
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer has no name for it
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -46,15 +51,20 @@ def run(
 ) -> None:
     """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     values: dict[str, Any] = dict(read_overrides(params)) if params else {}
     values.setdefault("report_dir", str(out.resolve()))
     values |= dict(map(parse_value, set_ or []))
     check_parameters(values, notebook, str(params or "--set"))
+    data_root()  # says what is wrong with CAMLIB_DATA
+    for folder in (out, notebook.parent / str(values["report_dir"])):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder}: results can't be written there")
     for name in [name for name in os.environ if name in CHANGES_RESULTS or name.startswith("ACCELERATE_")]:
         del os.environ[name]
-    out.mkdir(parents=True, exist_ok=True)
     partial = out / f"{notebook.stem}.partial.ipynb"
     started = time.monotonic()
     typer.echo(f"{notebook.stem} ...", err=True)
@@ -69,6 +79,8 @@ def run(
         typer.echo("\n".join(error.traceback), err=True)
         typer.echo(f"what ran until then is in {partial}; finished training and shards are kept", err=True)
         raise typer.Exit(1) from error
+    except DeadKernelError as error:
+        raise OSError(f"{notebook}: its process died, perhaps for lack of memory; {partial} has what ran") from error
     partial.replace(out / notebook.name)
     typer.echo(f"{notebook.stem}: {time.monotonic() - started:.0f} s", err=True)
 
@@ -106,7 +118,8 @@ def index(folder: Path) -> None:
     """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
     from camlib.report.pages import write_index
 
-    write_index(folder)
+    for name in write_index(folder):
+        typer.echo(f"{folder / name} is left out: `camlib plan` did not plan its notebook", err=True)
 
 
 @app.command()
@@ -137,11 +150,22 @@ def evidence(
 
 
 def main() -> None:
-    """Run a command; a wrong input ends with its message, not a traceback."""
+    """Run a command; wrong input ends with one line on stderr and exit code 1, or 2 for a wrong command line.
+
+    What a message says after an empty line is a list to read: it goes to stdout.
+    """
     try:
-        app()
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"camlib: {error}")
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except UsageError as error:
+        text, code = f"{error}; `camlib --help` lists the commands", 2
+    except WRONG_INPUT as error:
+        # The text of a KeyError is that of a key.
+        text, code = str(error.args[0] if isinstance(error, KeyError) and error.args else error), 1
+    line, _, details = text.partition("\n\n")
+    if details:
+        typer.echo(f"{details}\n")
+    typer.echo(f"camlib: {' '.join(line.split()) or 'stopped'}", err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,15 @@ SHARD = 1024  # images: what a kill can cost
 
 
 def data_root() -> Path:
-    """The folder that holds the datasets: $CAMLIB_DATA (a relative path counts from the project), else data/raw."""
-    return PROJECT_ROOT / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
+    """The folder that holds the datasets: $CAMLIB_DATA (a relative path counts from the project), else data/raw.
+
+    Raises NotADirectoryError if CAMLIB_DATA is set to anything but a folder.
+    """
+    named = os.environ.get("CAMLIB_DATA")
+    root = PROJECT_ROOT / Path(named or "data/raw").expanduser()
+    if named and not root.is_dir():
+        raise NotADirectoryError(f"CAMLIB_DATA is {named!r}; {root} is no folder: expected the folder of the datasets")
+    return root
 
 
 def _made_here() -> Path:

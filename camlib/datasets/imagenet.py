@@ -46,6 +46,7 @@ from typing import Any
 
 import numpy as np
 
+from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import Archive, Dataset, Source
 from camlib.datasets.parsing import (
     build_folder_dataset,
@@ -85,12 +86,14 @@ def read_tiny_imagenet(
         archive, prefix = str(place), "tiny-imagenet-200"
         try:
             base = zipfile.Path(place, f"{prefix}/")
-        except zipfile.BadZipFile as error:
+        except UNREADABLE_MEMBER as error:
             raise ValueError(f"{place}: not a zip file, perhaps an incomplete download ({error})") from error
     if not (base / "wnids.txt").is_file():
         raise FileNotFoundError(f"{place}: expected wnids.txt, words.txt, train and val in its folder {prefix}")
     words = read_pairs(base / "words.txt", "\t")
     known = sorted(cells[0] for cells in read_cells(base / "wnids.txt"))
+    if classes is not None and classes > len(known):
+        raise ValueError(f"{name}: classes is {classes}; {base / 'wnids.txt'} lists {len(known)}")
     index = {wnid: k for k, wnid in enumerate(known[:classes])}
 
     if split == "train":

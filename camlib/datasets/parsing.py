@@ -11,9 +11,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from camlib.datasets.base import NO_BOXES, Dataset
+from camlib.datasets.archives import UNREADABLE_MEMBER
+from camlib.datasets.base import NO_BOXES, UNREADABLE, Dataset
 
 
 def find_place(root: Path, *places: str) -> Path | None:
@@ -31,11 +32,18 @@ def need_place(name: str, root: Path, *places: str) -> Path:
 
 
 def read_lines(path: Path | zipfile.Path) -> list[str]:
-    """The non-empty lines of a list, stripped. Raises ValueError, naming the file, if it is not UTF-8."""
+    """The non-empty lines of a list, stripped.
+
+    Raises FileNotFoundError; ValueError, naming the file (in a zip: archive/member), if it is damaged or not UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list")
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+    except UNREADABLE_MEMBER as error:
+        raise ValueError(f"{path}: can't be read ({error})") from error
 
 
 def read_pairs(path: Path | zipfile.Path, separator: str) -> dict[str, str]:
@@ -135,8 +143,10 @@ def read_sizes(files: Sequence[str]) -> np.ndarray:
         try:
             with Image.open(file) as image:
                 sizes[i] = image.size
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"{file}: {error}") from error
+        except (FileNotFoundError, UnidentifiedImageError):  # these name the file themselves
+            raise
+        except UNREADABLE as error:
+            raise ValueError(f"{file}: not a readable image ({error})") from error
     return sizes
 
 

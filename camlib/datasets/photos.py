@@ -57,8 +57,8 @@ class _Upright(Dataset):
     """Photographs turned as their EXIF data say; annotated datasets are not, because their boxes are not."""
 
     def __getitem__(self, i: int) -> Image.Image:
-        turn = _read_turn(self.files[i])  # type: ignore[index]
         image = super().__getitem__(i)
+        turn = _read_turn(self.files[i])  # type: ignore[index]
         return image if turn is None else image.transpose(turn)
 
 

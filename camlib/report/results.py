@@ -13,6 +13,7 @@ from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
 from camlib.report.paper import NUMBERS, Number, describe_difference, format_number, lookup
 from camlib.report.provenance import describe_dataset, describe_machine
+from camlib.report.records import parse_record
 from camlib.report.tables import SHOWN, as_plot_row, fold_table, pivot_values
 from camlib.stats import Comparison, SeedComparison, bootstrap_interval, compare, compare_seeds
 from camlib.store import write_aside
@@ -281,11 +282,10 @@ def read_results(report_dir: str | Path) -> list[dict[str, Any]]:
     records = []
     for path in sorted(Path(report_dir).glob("[0-9]*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record.get("schema") != SCHEMA:
-                raise ValueError(f"its schema is {record.get('schema')}, expected {SCHEMA}: run the notebook again")
-            record["notebook"], record["headline"], record["values"], record["datasets"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a whole results file: {error!r}") from error
+            record = parse_record(path.read_text(encoding="utf-8"), SCHEMA)
+            if record["notebook"] != path.stem:
+                raise ValueError(f"it holds the results of {record['notebook']}")
+        except ValueError as error:
+            raise ValueError(f"{path} is not a whole results file: {error}") from error
         records.append(record)
     return records

@@ -6,8 +6,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PROFILE ?= auto
+override PROFILE := $(or $(strip $(PROFILE)),auto)
 PYTHON ?= python3
-OUT := reports/$(PROFILE)
+OUT := reports/$(firstword $(PROFILE))
 VENV := .venv
 PY := $(VENV)/bin/python
 CAMLIB := $(VENV)/bin/camlib
@@ -16,7 +17,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
-.PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4
+.PHONY: FORCE help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -37,8 +38,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
 
 reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
-	@$(CAMLIB) plan $(PROFILE)
-	@$(MAKE) --no-print-directory planned PROFILE=$(PROFILE)
+	@$(CAMLIB) plan '$(PROFILE)'
+	@$(MAKE) --no-print-directory planned PROFILE='$(PROFILE)'
 	@echo "report: $(OUT)/index.html"
 
 # What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
@@ -52,6 +53,12 @@ planned: $(OUT)/index.html
 # The plan of a notebook changes when its cells, its parameters, the code or the lock do; nothing else makes it run again.
 $(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
 	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --params $<
+
+# A notebook whose JSON or figure was deleted runs again.
+WRITING := $(filter $(patsubst notebooks/%.ipynb,$(OUT)/%,$(shell grep -l 'exp[.]write(' notebooks/*.ipynb)),$(PLANNED))
+DELETED := $(foreach name,$(WRITING),$(if $(and $(wildcard $(name).json),$(wildcard $(name).png)),,$(name).ipynb))
+$(DELETED): FORCE
+FORCE:
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 

@@ -13,7 +13,7 @@ from camlib import datasets
 from camlib.datasets.weights import RELEASED_FILES, find_released
 from camlib.report.plan import read_overrides, write_plan
 from camlib.report.settings import check_parameters, parse_value
-from camlib.store import data_root
+from camlib.store import check_data_root, data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
@@ -26,12 +26,14 @@ app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 @app.command()
 def plan(profile: str) -> None:
     """Decide what runs with which settings: writes reports/PROFILE/<notebook>.params.yml where it changed."""
+    check_data_root()
     typer.echo("\n".join(write_plan(profile)))
 
 
 @app.command()
 def data() -> None:
     """Say which datasets and released weights are there; of the others what is missing and how to get it."""
+    check_data_root()
     typer.echo(f"data folder: {data_root()}\n")
     for name in RELEASED_FILES:
         try:
@@ -58,7 +60,7 @@ def run(
     values.setdefault("report_dir", str(out.resolve()))
     values |= dict(map(parse_value, set_ or []))
     check_parameters(values, notebook, str(params or "--set"))
-    data_root()  # says what is wrong with CAMLIB_DATA
+    check_data_root()
     for folder in (out, notebook.parent / str(values["report_dir"])):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

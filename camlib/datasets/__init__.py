@@ -71,9 +71,10 @@ def describe_missing(name: str, root: str | Path | None = None, train: bool = Fa
     source, missing = get_source(name), _missing(name, root, train)
     archives = [a.url + (f" (md5 {a.md5})" if a.md5 else "") for a in source.archives]
     get = "\n    ".join([*archives, *([source.get] if source.get else [])])
+    folder = data_root() if root is None else Path(root)
     return (
         f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n"
-        f"  goes into: {data_root() if root is None else Path(root)}\n"
+        f"  goes into: {folder}{'' if folder.is_dir() else ' (no such folder yet)'}\n"
         f"  get it: {get}\n  terms: {source.licence}\n  layout: data/README.md"
     )
 

@@ -64,7 +64,9 @@ def localize_released(
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
 
     key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), top, merge, "released")
-    arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
+    arrays = run_sharded(
+        f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, 256, ("classes", "loose", "tight")
+    )
     return ReleasedLocalization(**arrays)
 
 

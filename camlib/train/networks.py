@@ -13,7 +13,7 @@ import torchvision
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
 from camlib.datasets.weights import find_released
-from camlib.models import BUNDLED_MODELS, CUT_MODELS, GAPNet, Pool, build_model, list_models
+from camlib.models import BUNDLED_MODELS, CUT_MODELS, GAPNet, Pool, build_model, list_models, suggest_weights
 from camlib.store import data_root, file_sha256
 from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
@@ -76,7 +76,11 @@ def load_network(
         net = build_model(model, pool=pool, weights=weights).eval()
         network = Network(net, published_preset(model, weights), imagenet_names(), [], f"{model}, {weights} weights")
     else:
-        network = _load_file(model, data_root() / Path(weights).expanduser(), pool, given)
+        path = data_root() / Path(weights).expanduser()
+        if not path.is_file():
+            hint = suggest_weights(str(weights), [*(PUBLISHED), "released", "train", "finetune", "random"])
+            raise FileNotFoundError(f"weights file not found: {path}; {hint}")
+        network = _load_file(model, path, pool, given)
     return network._replace(preset=adjust_preset(given or network.preset, geometry, scale))
 
 

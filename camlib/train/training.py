@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -20,6 +20,7 @@ from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
 from camlib.models import GAPNet, Pool, build_model, digest_network
 from camlib.store import checkpoint_dir, digest, digest_code, write_aside
+from camlib.train.checkpoints import is_trained, read_trained, resume
 from camlib.train.frozen import compute_maps, evaluate_maps, mirror_maps, split_trunk
 from camlib.transforms import Preset, iterate_batches, normalize_images, random_crop_mirror
 
@@ -106,7 +107,8 @@ def train_model(
 
     Returns the network in eval mode, on the CPU, and its learning curve, one dict per epoch: epoch, train_loss,
     val_loss, val_top1 (accuracy, %), seconds.
-    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step).
+    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step), or a
+    checkpoint is damaged (with its path and what to delete).
     """
     if train.classes != val.classes:
         raise ValueError(f"{train.name} {train.split} has {len(train.classes)} classes, {val.split} {len(val.classes)}")
@@ -128,10 +130,9 @@ def train_model(
         "seed": seed,
     }
     folder = checkpoint_dir() / f"{name}-{pool}-{train.name}-{digest(settings)}"
-    if not (folder / "training.json").exists():
+    if not is_trained(folder):
         _train(net, train, val, preset, recipe, seed, folder, settings)
-    net.load_state_dict(load_file(folder / "model.safetensors"))
-    history = json.loads((folder / "training.json").read_text())["history"]
+    history = read_trained(folder, net)
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
     return net.cpu().eval().to(memory_format=torch.channels_last), history
 
@@ -158,13 +159,10 @@ def _train(
     if steps_per_epoch == 0:
         raise ValueError(f"{train.name} has {len(train)} training images; one batch takes {recipe.batch_size}")
     total = steps_per_epoch * recipe.epochs
-    step, history, losses, seconds = 0, [], [], 0.0
+    step, history, losses, seconds = 0, list[dict[str, float]](), list[float](), 0.0
     last = folder / "last.pt"
     if last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, history, losses, seconds = state["step"], state["history"], state["losses"], state["seconds"]
+        step, history, losses, seconds = resume(last, net, optimizer)
 
     def save_checkpoint() -> None:
         if accelerator.is_main_process:

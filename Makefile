@@ -55,7 +55,7 @@ $(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
 	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --params $<
 
 # A notebook whose JSON or figure was deleted runs again.
-WRITING := $(filter $(patsubst notebooks/%.ipynb,$(OUT)/%,$(shell grep -l 'exp[.]write(' notebooks/*.ipynb)),$(PLANNED))
+WRITING := $(filter $(patsubst notebooks/%.ipynb,$(OUT)/%,$(shell grep -l 'exp[.]write' notebooks/*.ipynb)),$(PLANNED))
 DELETED := $(foreach name,$(WRITING),$(if $(and $(wildcard $(name).json),$(wildcard $(name).png)),,$(name).ipynb))
 $(DELETED): FORCE
 FORCE:

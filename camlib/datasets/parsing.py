@@ -1,5 +1,6 @@
 """What the readers share: lists, XML, checks of boxes, and the walk over image folders."""
 
+import json
 import os
 import re
 import zipfile
@@ -55,6 +56,21 @@ def read_pairs(path: Path | zipfile.Path, separator: str) -> dict[str, str]:
             raise ValueError(f"{path}: expected a name, {separator!r} and words in each line, got {line!r}")
         pairs[key] = text.strip()
     return pairs
+
+
+def read_columns(path: Path, *keys: str) -> dict[str, list[str]]:
+    """Lists of texts of one length from a JSON object. Raises ValueError, naming the file, for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        columns = {key: found[key] for key in keys}
+        kinds = [
+            isinstance(column, list) and all(isinstance(text, str) for text in column) for column in columns.values()
+        ]
+        if not all(kinds) or len({len(column) for column in columns.values()}) != 1:
+            raise ValueError("they are not lists of texts of one length")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON object with the lists {', '.join(keys)} ({error!r})") from error
+    return columns
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

@@ -33,7 +33,7 @@ STRIP := $(BIN)nbstripout --extra-keys "metadata.papermill metadata.language_inf
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
-.PHONY: help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4 git-filter
+.PHONY: FORCE help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4 git-filter
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -66,8 +66,8 @@ lab: $(READY) ## open the notebooks in JupyterLab (ARGS=--no-browser for a remot
 	  --ContentsManager.post_save_hook=camlib.report.saving.refresh_index $(ARGS)
 
 reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
-	@$(CAMLIB) plan $(PROFILE)
-	@$(CAMLIB) hold $(OUT) -- $(MAKE) --no-print-directory planned PROFILE=$(PROFILE)
+	@$(CAMLIB) plan '$(PROFILE)'
+	@$(CAMLIB) hold '$(OUT)' -- $(MAKE) --no-print-directory planned PROFILE='$(PROFILE)'
 	@echo "report: $(OUT)/index.html"
 
 # What `camlib plan` chose to run; the summary comes last, it reads what the others wrote.
@@ -81,6 +81,12 @@ planned: $(OUT)/index.html
 # The plan of a notebook changes when its cells, its parameters, the code or the lock do; nothing else makes it run again.
 $(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
 	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --params $<
+
+# A notebook whose JSON or figure was deleted runs again.
+WRITING := $(filter $(patsubst notebooks/%.ipynb,$(OUT)/%,$(shell grep -l 'exp[.]write' notebooks/*.ipynb)),$(PLANNED))
+DELETED := $(foreach name,$(WRITING),$(if $(and $(wildcard $(name).json),$(wildcard $(name).png)),,$(name).ipynb))
+$(DELETED): FORCE
+FORCE:
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 

@@ -239,6 +239,8 @@ def load_released(path: str | Path, name: str) -> GAPNet:
             wrong.append(f"layer {layer} is missing, {asked}")
         elif [blob.shape for blob in blobs[layer]] != expected:
             wrong.append(f"layer {layer} has blobs {[blob.shape for blob in blobs[layer]]}, {asked}")
+        elif not all(np.isfinite(blob).all() for blob in blobs[layer]):
+            wrong.append(f"layer {layer} holds NaN or infinite values")
         else:
             for tensor, blob in zip(("weight", "bias"), blobs[layer], strict=True):
                 state[f"{key}.{tensor}"] = torch.from_numpy(blob)

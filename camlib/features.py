@@ -48,7 +48,7 @@ def extract_features(net: GAPNet, dataset: Dataset, preset: Preset, batch_size: 
 
     key = digest(digest_network(net.backbone), net.pool, dataset.cache_key, asdict(preset))
     label = f"features-{dataset.name}-{dataset.split}"
-    return run_sharded(label, key, len(dataset), compute, shard=4096)["features"]
+    return run_sharded(label, key, len(dataset), compute, 4096, ["features"])["features"]
 
 
 class LinearClassifier(NamedTuple):

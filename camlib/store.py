@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHARD = 1024  # images: what a kill can cost
+# What numpy and zipfile raise for a shard that is not whole.
+DAMAGE = (ValueError, EOFError, OSError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error, SyntaxError)
 HOST = re.sub(r"[^\w-]", "-", platform.node()) or "localhost"
 
 
@@ -50,6 +52,13 @@ def data_root() -> Path:
     """
     base = PROJECT_ROOT if is_checkout() else Path.cwd()
     return base / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
+
+
+def check_data_root() -> None:
+    """Raise NotADirectoryError if CAMLIB_DATA is set to anything but a folder: all data would count as missing."""
+    named = os.environ.get("CAMLIB_DATA")
+    if named and not data_root().is_dir():
+        raise NotADirectoryError(f"CAMLIB_DATA is {named!r}; {data_root()} is no folder, expected that of the datasets")
 
 
 def _made_here() -> Path:
@@ -269,12 +278,18 @@ def hold_cache(name: str, doing: str, wait: bool = True) -> AbstractContextManag
 
 
 def run_sharded(
-    label: str, key: str, n: int, compute: Callable[[np.ndarray], dict[str, np.ndarray]], shard: int = SHARD
+    label: str,
+    key: str,
+    n: int,
+    compute: Callable[[np.ndarray], dict[str, np.ndarray]],
+    shard: int = SHARD,
+    names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Run `compute` over indices 0..n-1, shard by shard; a finished shard is kept in the cache and never run again.
 
     compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
-    Returns the named arrays of all images, (n, ...).
+    names: of the arrays, by default those of the first shard.
+    Returns the named arrays of all images, (n, ...). Raises ValueError for a damaged shard, with its path.
     """
     made_by = digest(key, version("torch"), version("opencv-python-headless"), digest_code(compute.__module__))
     folder = cache_dir() / "shards" / f"{label}-{made_by}"
@@ -288,10 +303,15 @@ def run_sharded(
                 arrays = compute(np.arange(start, min(start + shard, n)))
                 with write_aside(path) as aside:
                     np.savez(aside, **arrays)  # type: ignore[arg-type]
-    for path in paths.values():
+    for start, path in paths.items():
         try:
             with open(path, "rb") as file, np.load(file) as part:  # closed even where numpy refuses it
                 parts.append({name: part[name] for name in part.files})
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: a damaged shard of the cache; delete it and run again ({error})") from error
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            names, size = names or list(parts[0]), min(shard, n - start)
+            shapes = {name: array.shape for name, array in parts[-1].items()}
+            if set(shapes) != set(names) or any(shape[:1] != (size,) for shape in shapes.values()):
+                raise ValueError(f"it holds {shapes}; expected {', '.join(names)} of {size} images each")
+        except DAMAGE as error:
+            reason = str(error).partition(". ")[0]  # numpy's advice would be to unpickle
+            raise ValueError(f"{path}: a damaged shard of the cache; delete it and run again ({reason})") from error
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}

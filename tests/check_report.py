@@ -78,7 +78,7 @@ def test_chromium_opens_the_pages_with_the_network_off_and_requests_nothing():
             if path.stem != "index":
                 cell = page.locator(".code_cell > .input").first
                 assert not cell.is_visible(), f"{path.name}: code is not folded"
-                page.get_by_role("button").click()
-                assert cell.is_visible(), f"{path.name}: the button does not unfold the code"
+                page.get_by_role("checkbox", name="Show code").check()
+                assert cell.is_visible(), f"{path.name}: the box does not unfold the code"
             page.close()
         browser.close()

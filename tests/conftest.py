@@ -96,6 +96,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(plan, "has_gpu", lambda: True)
     make_notebook(tmp_path / "notebooks" / "01_x.ipynb")
     (tmp_path / "params").mkdir()
+    (tmp_path / "raw").mkdir()
     (tmp_path / "params" / "profiles.yml").write_text(PROFILES)
     (tmp_path / "params" / "tiny.yml").write_text("01_x: {data: {dataset: tiny-imagenet-200}}\n")
     (tmp_path / "params" / "tiny-cpu.yml").write_text("{}\n")

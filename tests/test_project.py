@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -128,3 +130,31 @@ def test_nothing_large_or_local_is_committed():
         if path.is_file():
             assert path.stat().st_size < 1_000_000, name
             assert str(ROOT) + "/" not in path.read_text(errors="replace"), f"{name} holds a path of this machine"
+
+
+def test_make_runs_a_notebook_again_whose_results_were_deleted(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_x.ipynb").write_text("exp.write(")
+    (tmp_path / "notebooks" / "02_y.ipynb").write_text("")  # it writes no results
+    report = tmp_path / "reports" / "mini"
+    order = ["camlib/report/pages.py", ".venv/.installed"]
+    order += [f"reports/mini/{name}" for name in ("01_x.params.yml", "02_y.params.yml", "01_x.json", "01_x.png")]
+    order += [f"reports/mini/{name}" for name in ("01_x.ipynb", "02_y.ipynb", "01_x.html", "02_y.html", "index.html")]
+    for i, name in enumerate(order):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (2e9 + i, 2e9 + i))
+
+    def list_runs():
+        command = ["make", "--no-print-directory", "-n", "planned", "PROFILE=mini "]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return re.findall(r"camlib (run notebooks/\w+|render|index)", done.stdout)
+
+    assert list_runs() == []
+    for name in ("01_x.json", "01_x.png"):
+        (report / name).unlink()
+        assert list_runs() == ["run notebooks/01_x", "render", "index"]
+        (report / name).touch()
+    assert list_runs() == []

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from camlib import store
@@ -48,6 +49,20 @@ def test_a_damaged_shard_is_named(own_cache):
         run()
     path.unlink()
     assert run()["square"].tolist() == [0, 1, 4, 9]
+
+
+def test_a_shard_of_other_arrays_is_named(own_cache):
+    run = lambda: store.run_sharded("squares", "key", 4, lambda i: {"square": i**2}, 4, ["square"])  # noqa: E731
+    run()
+    (path,) = own_cache.rglob("*.npz")
+    for wrong in ({"b": np.arange(4)}, {"square": np.arange(3)}, {"square": np.arange(4), "b": np.arange(4)}, {}):
+        np.savez(path, **wrong)
+        with pytest.raises(ValueError, match=rf"{path}: a damaged shard.*expected square of 4 images"):
+            run()
+    np.savez(path, square=np.array([{"any": "object"}] * 4))
+    with pytest.raises(ValueError, match=rf"{path}: a damaged shard") as error:
+        run()
+    assert "allow_pickle=True" not in str(error.value)
 
 
 def test_data_root_follows_the_environment(monkeypatch, tmp_path):

@@ -13,14 +13,18 @@ import typer
 from camlib import datasets, store
 from camlib.cli import people
 from camlib.datasets.weights import RELEASED_FILES, find_released
-from camlib.report.plan import check_parameters, parse_value, read_overrides, write_plan
-from camlib.store import data_root
+from camlib.report.plan import read_overrides, write_plan
+from camlib.report.settings import check_parameters, parse_value, read_yaml
+from camlib.store import check_data_root, data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
 INTERRUPTED = 128 + signal.SIGINT  # the exit status that typer gives Ctrl-C
+# What wrong input raises. Anything else is a fault of camlib, and keeps its traceback.
+WRONG_INPUT = (ValueError, OSError, LookupError, subprocess.CalledProcessError)
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer has no name for it
 PEOPLES, MAKES = "For people", "For make and the project's upkeep"
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 for command in people.COMMANDS:
     app.command(rich_help_panel=PEOPLES)(command)
 
@@ -31,12 +35,6 @@ def plan(profile: str) -> None:
     if profile != "mini":
         check_data_root()
     typer.echo("\n".join(write_plan(profile)))
-
-
-def check_data_root() -> None:
-    """ValueError if CAMLIB_DATA names no folder: all data would seem to be missing, and drawn data take their place."""
-    if "CAMLIB_DATA" in os.environ and not data_root().is_dir():
-        raise ValueError(f"CAMLIB_DATA is {os.environ['CAMLIB_DATA']!r}, but {data_root()} is no folder")
 
 
 @app.command(rich_help_panel=MAKES)
@@ -76,9 +74,12 @@ def run(
     values.setdefault("report_dir", str(out.resolve()))
     values |= dict(map(parse_value, set_ or []))
     check_parameters(values, notebook, str(params or "--set"))
+    if not params or read_yaml(params).get("profile") != "mini":  # which needs no data
+        check_data_root()
+    for folder in (out, notebook.parent / str(values["report_dir"])):
+        store.make_folder(folder)
     for name in [name for name in os.environ if name in CHANGES_RESULTS or name.startswith("ACCELERATE_")]:
         del os.environ[name]
-    store.make_folder(out)
     with store.hold(out / f".{notebook.stem}.lock", f"run {notebook.stem} into {out}", wait=False):
         execute(notebook, out, values)
 
@@ -86,6 +87,7 @@ def run(
 def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
     """Run a notebook into OUT; typer.Exit, having said why, if a cell failed."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     partial = out / f"{notebook.stem}.partial.ipynb"
@@ -104,6 +106,8 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
         typer.echo("\n".join(error.traceback), err=True)
         typer.echo(f"what ran until then is in {partial}; finished training and shards are kept", err=True)
         raise typer.Exit(1) from error
+    except DeadKernelError as error:
+        raise OSError(f"{notebook}: its process died, perhaps for lack of memory; {partial} has what ran") from error
     partial.replace(out / notebook.name)
     typer.echo(f"{notebook.stem}: {time.monotonic() - started:.0f} s", err=True)
 
@@ -141,7 +145,8 @@ def index(folder: Path) -> None:
     """Write FOLDER/index.html: every claim with the paper's number beside the measured one, and a picture each."""
     from camlib.report.pages import write_index
 
-    write_index(folder)
+    for name in write_index(folder):
+        typer.echo(f"{folder / name} is left out: `camlib plan` did not plan its notebook", err=True)
 
 
 @app.command(rich_help_panel=MAKES)
@@ -172,16 +177,32 @@ def evidence(
 
 
 def main() -> None:
-    """Run a command; a wrong input ends with its message, not a traceback, and so does Ctrl-C."""
+    """Run a command; wrong input ends with one line on stderr and exit code 1, or 2 for a wrong command line.
+
+    What a message says after an empty line is a list to read: it goes to stdout. Ctrl-C ends with one line, too.
+    """
     try:
-        app()
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            print("camlib: stopped; run the same command again to go on", file=sys.stderr)
-        raise
-    except (ValueError, OSError) as error:
-        own = isinstance(error, OSError) and error.filename is None and error.strerror  # without the error's number
-        sys.exit(f"camlib: {own or error}")
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code != INTERRUPTED:
+            sys.exit(code)
+        text = "stopped; run the same command again to go on"
+    except UsageError as error:
+        text, code = f"{error}; `camlib --help` lists the commands", 2
+    except WRONG_INPUT as error:
+        text, code = _say_error(error), 1
+    line, _, details = text.partition("\n\n")
+    if details:
+        typer.echo(f"{details}\n")
+    typer.echo(f"camlib: {' '.join(line.split())}", err=True)
+    sys.exit(code)
+
+
+def _say_error(error: Exception) -> str:
+    """What an error says: a KeyError its text without quotes, an OSError of camlib its text without the number."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    own = isinstance(error, OSError) and error.filename is None and error.strerror
+    return str(own or error) or type(error).__name__
 
 
 if __name__ == "__main__":

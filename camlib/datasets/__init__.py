@@ -5,11 +5,21 @@ original image. Annotations are checked, and errors name the file.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from camlib.datasets import action40, class_folders, coco, cub200, imagenet, photos, sun, svt, synthetic
-from camlib.datasets.base import Dataset, Source, crop_images, first_of_each, keep_classes, random_split
+from camlib.datasets.archives import find_damage
+from camlib.datasets.base import (
+    Dataset,
+    Source,
+    check_options,
+    crop_images,
+    first_of_each,
+    keep_classes,
+    random_split,
+)
 from camlib.datasets.parsing import find_place
 from camlib.datasets.photos import load_photos
 from camlib.store import data_root
@@ -34,21 +44,25 @@ REGISTRY: dict[str, Source] = {
 
 def get_source(name: str) -> Source:
     """The entry of a dataset. Raises ValueError, listing the names, for an unknown one."""
-    if name not in REGISTRY:
-        raise ValueError(f"unknown dataset {name!r}; expected one of {', '.join(REGISTRY)}")
+    if not isinstance(name, str) or name not in REGISTRY:
+        close = get_close_matches(str(name).lower(), REGISTRY)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(REGISTRY)}"
+        raise ValueError(f"unknown dataset {name!r}; {hint}")
     return REGISTRY[name]
 
 
 def _missing(name: str, root: str | Path | None, train: bool) -> list[str]:
     source, folder = get_source(name), data_root() if root is None else Path(root)
     needed = {**source.required, **(source.to_train if train else {})}
-    return [" or ".join(places) for places in needed.values() if not find_place(folder, *places)]
+    found = {" or ".join(places): find_place(folder, *places) for places in needed.values()}
+    damage = {places: find_damage(place) if place else places for places, place in found.items()}
+    return [text for text in damage.values() if text]
 
 
 def is_available(name: str, root: str | Path | None = None, train: bool = False) -> bool:
-    """Whether the files that a dataset needs exist (they are not read). Raises ValueError for an unknown name.
+    """Whether the files that a dataset needs exist. Of them archives alone are read: a damaged one is not there.
 
-    train: also those of a training split that lies apart (ILSVRC).
+    train: also those of a training split that lies apart (ILSVRC). Raises ValueError for an unknown name.
     """
     return not _missing(name, root, train)
 
@@ -58,17 +72,20 @@ def describe_missing(name: str, root: str | Path | None = None, train: bool = Fa
     source, missing = get_source(name), _missing(name, root, train)
     archives = [a.url + (f" (md5 {a.md5})" if a.md5 else "") for a in source.archives]
     get = "\n    ".join([*archives, *([source.get] if source.get else [])])
+    folder = data_root() if root is None else Path(root)
     return (
         f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n"
-        f"  goes into: {data_root() if root is None else Path(root)}\n"
+        f"  goes into: {folder}{'' if folder.is_dir() else ' (no such folder yet)'}\n"
         f"  get it: {get}\n  terms: {source.licence}\n  layout: data/README.md"
     )
 
 
 def load_from(settings: Mapping[str, Any]) -> Dataset:
     """The dataset of a notebook's mapping {dataset, split, options of `load`}."""
+    if "dataset" not in settings:
+        raise ValueError(f"{dict(settings)}: expected a mapping with a dataset's name under 'dataset'")
     options = dict(settings)
-    return load(options.pop("dataset"), split=options.pop("split"), **options)
+    return load(options.pop("dataset"), **options)
 
 
 def load(name: str, root: str | Path | None = None, split: str = "val", **options: Any) -> Dataset:
@@ -81,12 +98,10 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     source = get_source(name)
     if split not in source.splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(source.splits)}")
+    check_options(name, source, options)
     folder = data_root() if root is None else Path(root)
-    if _missing(name, root, False):
+    if any(not find_place(folder, *places) for places in source.required.values()):
         raise FileNotFoundError(describe_missing(name, root))
-    for option in options:
-        if option not in source.options:
-            raise TypeError(f"{name} takes no option {option!r}; it takes {', '.join(source.options) or 'none'}")
     found = {role: find_place(folder, *places) for role, places in {**source.required, **source.optional}.items()}
     places = {"root": folder} | {role: place for role, place in found.items() if place}
     dataset = source.read(name, split, places, **{**source.options, **options})

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +20,11 @@ from PIL import Image
 from camlib.store import digest
 
 NO_BOXES = np.zeros((0, 4))
+# What PIL and zipfile raise for bytes that are no image, besides OSError.
+UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, OverflowError, MemoryError, RuntimeError,
+    struct.error, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError,
+)  # fmt: skip
 Protocol = Literal["", "official", "partitions", "draws", "attributes"]
 
 
@@ -67,6 +74,8 @@ class Dataset:
 
     def __getitem__(self, i: int) -> Image.Image:
         """Image i. Raises FileNotFoundError or OSError with the file's path (in a zip: archive/member)."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.name} {self.split} has images 0..{len(self) - 1}; there is no image {i}")
         if self.images is not None:
             return Image.fromarray(self.images[i])
         if self.files is None:
@@ -78,7 +87,7 @@ class Dataset:
             return convert_rgb(Image.open(io.BytesIO(data)))
         except (FileNotFoundError, KeyError) as error:
             raise FileNotFoundError(f"{where}: no such image") from error
-        except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise OSError(f"{where}: not a readable image ({error})") from error
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
@@ -183,7 +192,7 @@ class Source:
     protocol: how Table 5 splits it. "official": one training and one test list. "partitions": ten official ones.
         "draws": random draws of `per_class` and `test_per_class` images. "attributes": none. "": no such experiment.
     classes: how many the whole dataset has. images: split -> how many images the whole split has.
-    options: what `load` takes, with the defaults.
+    options: what `load` takes, with the defaults: whole numbers, see `check_options`.
     """
 
     read: Callable[..., Dataset]
@@ -198,6 +207,24 @@ class Source:
     classes: int | None = None
     images: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+LOWEST = {"seed": 0, "size": 32}  # of the options of datasets; of all others 1
+
+
+def check_options(name: str, source: Source, options: Mapping[str, Any]) -> None:
+    """Raise TypeError for an option that a dataset does not have, ValueError for a value that it can't be.
+
+    Every option is a whole number. None is taken where it is the default, and for `test_per_class` (all the others).
+    """
+    for option, value in options.items():
+        if option not in source.options:
+            raise TypeError(f"{name} takes no option {option!r}; it takes {', '.join(source.options) or 'none'}")
+        if value is None and (source.options[option] is None or option == "test_per_class"):
+            continue
+        lowest = LOWEST.get(option, 1)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
+            raise ValueError(f"{name}: {option} is {value!r}; expected a whole number, at least {lowest}")
 
 
 def random_split(

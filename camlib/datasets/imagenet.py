@@ -36,7 +36,6 @@ Tiny-ImageNet-200, unpacked or as its zip: boxes are inclusive pixels from 0, fi
 """
 
 import hashlib
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,6 +45,7 @@ from typing import Any
 
 import numpy as np
 
+from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import Archive, Dataset, Source
 from camlib.datasets.parsing import (
     build_folder_dataset,
@@ -56,6 +56,7 @@ from camlib.datasets.parsing import (
     need_place,
     parse_xml,
     read_cells,
+    read_columns,
     read_numbers,
     read_pairs,
     read_voc_boxes,
@@ -85,12 +86,14 @@ def read_tiny_imagenet(
         archive, prefix = str(place), "tiny-imagenet-200"
         try:
             base = zipfile.Path(place, f"{prefix}/")
-        except zipfile.BadZipFile as error:
+        except UNREADABLE_MEMBER as error:
             raise ValueError(f"{place}: not a zip file, perhaps an incomplete download ({error})") from error
     if not (base / "wnids.txt").is_file():
         raise FileNotFoundError(f"{place}: expected wnids.txt, words.txt, train and val in its folder {prefix}")
     words = read_pairs(base / "words.txt", "\t")
     known = sorted(cells[0] for cells in read_cells(base / "wnids.txt"))
+    if classes is not None and classes > len(known):
+        raise ValueError(f"{name}: classes is {classes}; {base / 'wnids.txt'} lists {len(known)}")
     index = {wnid: k for k, wnid in enumerate(known[:classes])}
 
     if split == "train":
@@ -195,11 +198,12 @@ def _read_annotations(
 def read_imagenet_samples(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     """A few ImageNet photographs `<wnid>_<name>.JPEG`, without boxes, among all 1,000 classes."""
     base, classes_file = places["images"], places["classes"]
-    listed = json.loads(classes_file.read_text(encoding="utf-8"))
-    images = walk_images(base)
-    wnids = [image.rsplit("/", 1)[-1].split("_")[0] for image in images]
-    check_same(wnids, set(wnids) & set(listed["wnids"]), f"wnids of {base} are not in {classes_file}", "")
-    labels = np.array([listed["wnids"].index(wnid) for wnid in wnids], np.int64)
+    listed = read_columns(classes_file, "wnids", "names")
+    images, index = walk_images(base), {wnid: k for k, wnid in enumerate(listed["wnids"])}
+    wnids = {image: image.rsplit("/", 1)[-1].split("_")[0] for image in images}
+    strange = [image for image, wnid in wnids.items() if wnid not in index]
+    check_same(strange, (), f"images of {base} are not called <wnid>_<name> with a wnid of {classes_file}", "")
+    labels = np.array([index[wnid] for wnid in wnids.values()], np.int64)
     dataset = build_folder_dataset(name, split, base, images, source=f"folder {base.name}")
     return replace(dataset, labels=labels, classes=listed["wnids"], class_names=listed["names"])
 
@@ -227,11 +231,11 @@ def read_submission(path: str | Path, devkit_ids: Sequence[int]) -> tuple[np.nda
     """
     class_of_id = {number: index for index, number in enumerate(devkit_ids)}
     rows: list[np.ndarray] = []
-    for n, line in enumerate(Path(path).read_text(encoding="ascii").splitlines(), 1):
+    for n, line in enumerate(Path(path).read_text(encoding="ascii", errors="replace").splitlines(), 1):
         try:
             row = np.array(line.split(), dtype=np.float64).reshape(-1, 5)
             row[:, 0] = [class_of_id[int(number)] for number in row[:, 0]]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, OverflowError) as error:
             raise ValueError(f"{path}, line {n}: expected `label xmin ymin xmax ymax`, repeated ({error!r})") from error
         if rows and row.shape != rows[0].shape:
             raise ValueError(f"{path}, line {n}: {len(row)} guesses, {len(rows[0])} in the lines before")

@@ -1,5 +1,6 @@
 """What the readers share: lists, XML, checks of boxes, and the walk over image folders."""
 
+import json
 import os
 import re
 import zipfile
@@ -11,9 +12,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from camlib.datasets.base import NO_BOXES, Dataset
+from camlib.datasets.archives import UNREADABLE_MEMBER
+from camlib.datasets.base import NO_BOXES, UNREADABLE, Dataset
 
 
 def find_place(root: Path, *places: str) -> Path | None:
@@ -31,11 +33,18 @@ def need_place(name: str, root: Path, *places: str) -> Path:
 
 
 def read_lines(path: Path | zipfile.Path) -> list[str]:
-    """The non-empty lines of a list, stripped. Raises ValueError, naming the file, if it is not UTF-8."""
+    """The non-empty lines of a list, stripped.
+
+    Raises FileNotFoundError; ValueError, naming the file (in a zip: archive/member), if it is damaged or not UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list")
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+    except UNREADABLE_MEMBER as error:
+        raise ValueError(f"{path}: can't be read ({error})") from error
 
 
 def read_pairs(path: Path | zipfile.Path, separator: str) -> dict[str, str]:
@@ -47,6 +56,21 @@ def read_pairs(path: Path | zipfile.Path, separator: str) -> dict[str, str]:
             raise ValueError(f"{path}: expected a name, {separator!r} and words in each line, got {line!r}")
         pairs[key] = text.strip()
     return pairs
+
+
+def read_columns(path: Path, *keys: str) -> dict[str, list[str]]:
+    """Lists of texts of one length from a JSON object. Raises ValueError, naming the file, for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        columns = {key: found[key] for key in keys}
+        kinds = [
+            isinstance(column, list) and all(isinstance(text, str) for text in column) for column in columns.values()
+        ]
+        if not all(kinds) or len({len(column) for column in columns.values()}) != 1:
+            raise ValueError("they are not lists of texts of one length")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON object with the lists {', '.join(keys)} ({error!r})") from error
+    return columns
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
@@ -135,8 +159,10 @@ def read_sizes(files: Sequence[str]) -> np.ndarray:
         try:
             with Image.open(file) as image:
                 sizes[i] = image.size
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"{file}: {error}") from error
+        except (FileNotFoundError, UnidentifiedImageError):  # these name the file themselves
+            raise
+        except UNREADABLE as error:
+            raise ValueError(f"{file}: not a readable image ({error})") from error
     return sizes
 
 

@@ -91,7 +91,8 @@ def localize_ways(
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
 
     key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset), top, list(ways), method, "released")
-    arrays = run_sharded(f"released-{dataset.name}-{dataset.split}", key, len(dataset), compute, shard=256)
+    label = f"released-{dataset.name}-{dataset.split}"
+    arrays = run_sharded(label, key, len(dataset), compute, 256, ("classes", "boxes"))
     return {
         way: ReleasedLocalization(arrays["classes"][:, w], *np.moveaxis(arrays["boxes"][:, w], 2, 0))
         for w, way in enumerate(ways)

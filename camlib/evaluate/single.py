@@ -70,6 +70,7 @@ def localize(
     dataset, fractions = measure_sizes(dataset), np.asarray(list(thresholds), float)
     top = min(top, net.fc.out_features)
     windows = crop_windows(dataset.sizes, preset)
+    names = ("classes", "scores", "boxes", "known_boxes", "unbiased", "correlation", "overlap")
 
     def forward(x: Tensor, batch: np.ndarray) -> tuple[Tensor, ...]:
         features = net.features(x)  # (B, K, h, w)
@@ -94,7 +95,6 @@ def localize(
                 found = np.stack(list(pool.map(lambda job: box_maps(*job), jobs)))  # (B, k + 1, T, 4)
                 scores, *rest = (other.cpu().numpy() for other in others)
                 parts.append((classes[:, :-1], scores, found[:, :-1], found[:, -1], *rest))
-        names = ("classes", "scores", "boxes", "known_boxes", "unbiased", "correlation", "overlap")
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
     def box_maps(maps: np.ndarray, classes: np.ndarray, i: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def localize(
     key = digest(
         digest_network(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method, smooth
     )
-    arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute)
+    arrays = run_sharded(f"localize-{dataset.name}-{dataset.split}", key, len(dataset), compute, names=names)
     return Localization(thresholds=fractions, **arrays)
 
 
@@ -184,7 +184,8 @@ def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
         return dict(zip(MapMeasures._fields, arrays, strict=True))
 
     key = digest(digest_network(net), net.pool, dataset.cache_key, asdict(preset))
-    return MapMeasures(**run_sharded(f"maps-{dataset.name}-{dataset.split}", key, len(dataset), compute))
+    label = f"maps-{dataset.name}-{dataset.split}"
+    return MapMeasures(**run_sharded(label, key, len(dataset), compute, names=MapMeasures._fields))
 
 
 def predict_maps(

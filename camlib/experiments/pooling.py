@@ -23,8 +23,13 @@ IOUS = (0.3, 0.5, 0.7)
 
 
 def hold_out(images: Dataset, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw the images that choose a threshold -> (held out, reported); excluded images are in neither."""
+    """Draw the images that choose a threshold -> (held out, reported); excluded images are in neither.
+
+    Raises ValueError if one of the two would be empty.
+    """
     usable = np.random.default_rng(seed).permutation(np.flatnonzero(~images.excluded))
+    if not 0 < count < len(usable):
+        raise ValueError(f"{count} images held out of {len(usable)} of {images.name}; expected 1..{len(usable) - 1}")
     return usable[:count], usable[count:]
 
 

@@ -169,7 +169,8 @@ def classify_splits(features: NDArray, labels: NDArray, splits: Sequence[Split],
         return {key: np.stack([getattr(svm, key) for svm in found]) for key in LinearClassifier._fields}
 
     parts = [np.ascontiguousarray(array).tobytes() for array in (features, labels, *(train for train, _ in splits))]
-    kept = run_sharded("svm", digest(str(features.dtype), seed, *parts), len(splits), fit, shard=1)
+    key = digest(str(features.dtype), seed, *parts)
+    kept = run_sharded("svm", key, len(splits), fit, 1, LinearClassifier._fields)
     classifiers = [LinearClassifier(weight, bias, float(c)) for weight, bias, c in zip(*kept.values(), strict=True)]
     tested, right = np.zeros(len(labels)), np.zeros(len(labels))
     accuracies = []

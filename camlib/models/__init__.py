@@ -4,6 +4,7 @@ gapnet.py: what a CAM needs. networks.py: nets written out here. adapters.py: th
 tensors.py: weights files, what does not fit, a network's identity.
 """
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,19 @@ from camlib.models.adapters import (
 )
 from camlib.models.gapnet import GAPNet, Pool, identity_linear
 from camlib.models.networks import OWN_MODELS, add_cam_conv, alexnet_star_backbone, cam_linear, ceil_pool, lrn
-from camlib.models.tensors import digest_network, load_weights, load_weights_in_order, read_weights, refuse_misfits
+from camlib.models.tensors import (
+    digest_network,
+    load_weights,
+    load_weights_in_order,
+    read_saved,
+    read_weights,
+    refuse_misfits,
+)
 
 __all__ = [
     "BUNDLED_MODELS", "CUT_MODELS", "DILATED_MODELS", "OWN_MODELS", "GAPNet", "Pool", "alexnet_star_backbone",
     "build_model", "ceil_pool", "cut_class_maps", "digest_network", "identity_linear", "list_models", "load_weights",
-    "lrn", "read_weights", "refuse_misfits",
+    "lrn", "read_saved", "read_weights", "refuse_misfits", "suggest_weights",
 ]  # fmt: skip
 
 # Nets of the paper that are a torchvision classifier cut short:
@@ -69,7 +77,7 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
 
     The 3x3 layer that the paper adds has no groups here (the text); the released files' groups are in camlib.caffe.
     """
-    if num_classes < 1:
+    if not isinstance(num_classes, int) or num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; expected at least 1")
     if name in DILATED_MODELS:
         return dilate_last_stride(build_model(DILATED_MODELS[name], num_classes, pool, weights))
@@ -82,7 +90,7 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
     if name.startswith("squeezenet") and name.endswith("_cut"):
         return cut_class_maps(build_model(name.removesuffix("_cut"), num_classes, pool, weights))
 
-    file = None if weights is None or weights == family else read_weights(weights)
+    file = None if weights is None or weights == family else _read_file(weights, family)
     own_keys = file is not None and any(key.startswith("backbone.") for key in file)
     if name in OWN_MODELS:
         net = OWN_MODELS[name](num_classes, pool)
@@ -96,6 +104,26 @@ def build_model(name: str, num_classes: int = 1000, pool: Pool = "avg", weights:
     return net
 
 
+def _read_file(weights: str | Path, family: str) -> dict[str, Any]:
+    """As `read_weights`; of a name that is no file it says which names there are."""
+    if not isinstance(weights, str | Path):
+        raise ValueError(f"weights is {weights!r}; expected None, {family!r} or a file")
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"weights file not found: {weights}; {suggest_weights(str(weights), [family])}")
+    return read_weights(weights)
+
+
+def suggest_weights(given: str, names: Sequence[str]) -> str:
+    """What to give instead of weights that are neither a file nor one of the names."""
+    names = [name for name in names if name]
+    # What torchvision and timm call their weights -> who has them here.
+    asked = {"imagenet": "torchvision", "default": "torchvision", "pretrained": "", "true": ""}
+    meant = [to or names[0] for of, to in asked.items() if given.lower().startswith(of) and names]
+    close = [name for name in get_close_matches(given, names, 1) + meant if name in names]
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}expected {', '.join(map(repr, names)) or 'None'} or a file"
+
+
 def list_models() -> dict[str, str]:
     """The names that `build_model` takes, but for timm's -> whose ImageNet weights they can have ("" for none)."""
     families = dict.fromkeys(OWN_MODELS, "") | dict.fromkeys([*BUNDLED_MODELS, "efficientnet_lite0_gap"], "bundled")
@@ -106,11 +134,11 @@ def list_models() -> dict[str, str]:
 
 
 def _family(name: str) -> str:
-    if name.startswith("timm/"):
+    if isinstance(name, str) and name.startswith("timm/"):
         return "timm"
     known = list_models()
-    if name not in known:
-        close = get_close_matches(name.lower(), known)
+    if not isinstance(name, str) or name not in known:
+        close = get_close_matches(str(name).lower(), known)
         hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(known)}, or timm/<name>"
         raise ValueError(f"unknown model {name!r}; {hint}")
     return known[name]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from camlib.cam import class_activation_maps
 
 Pool = Literal["avg", "max"]
+PREPARE = "camlib.transforms makes an input of images: squash_image, centre_crop, normalize_images"
 
 
 class GAPNet(nn.Module):
@@ -27,8 +28,23 @@ class GAPNet(nn.Module):
         self.fc = fc
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float32, preprocessed -> last feature maps (B, K, h, w)."""
-        return self.backbone(x)
+        """Images (B, 3, H, W) float32, preprocessed -> last feature maps (B, K, h, w).
+
+        Raises ValueError, saying what is expected, for what is no such tensor.
+        """
+        if not isinstance(x, Tensor):
+            raise ValueError(f"the input is of type {type(x).__name__}; {PREPARE}")
+        if not x.is_floating_point():
+            raise ValueError(f"the input holds {x.dtype}, pixels perhaps; {PREPARE}")
+        if x.ndim != 4:
+            hint = "; one image becomes a batch by x[None]" if x.ndim == 3 else ""
+            raise ValueError(f"the input has shape {tuple(x.shape)}; expected (B, 3, H, W){hint}")
+        try:
+            return self.backbone(x)
+        except RuntimeError as error:
+            if x.shape[1] == 3:
+                raise
+            raise ValueError(f"the input has {x.shape[1]} channels, {tuple(x.shape)}; expected (B, 3, H, W)") from error
 
     def pool_features(self, features: Tensor) -> Tensor:
         """Feature maps (B, K, h, w) -> pooled features F_k (B, K)."""
@@ -41,7 +57,8 @@ class GAPNet(nn.Module):
     def predict_with_cam(self, x: Tensor, top: int = 5, classes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits and the class activation maps of the `top` best classes, from one forward pass.
 
-        x: images (B, 3, H, W). classes: (B, k) int64, to ask for these instead of the best. Gradients are not kept.
+        x: images (B, 3, H, W). classes: (B, k) whole numbers, a tensor or lists, to ask for these instead of the best.
+        Gradients are not kept.
         Returns logits (B, C), classes (B, k) best first, raw signed maps (B, k, h, w).
         Raises ValueError if the net is in training mode (dropout and batch statistics would make maps and logits
         disagree) or if `top` is not in 1..C.
@@ -51,14 +68,17 @@ class GAPNet(nn.Module):
         """
         if self.training:
             raise ValueError("predict_with_cam needs the network in eval mode: call .eval() first")
-        if classes is None and not 1 <= top <= self.fc.out_features:
+        if classes is None and not (isinstance(top, int) and 1 <= top <= self.fc.out_features):
             raise ValueError(f"top is {top}; this network has {self.fc.out_features} classes")
         with torch.no_grad():
             features = self.features(x)  # (B, K, h, w)
             logits = self.fc(self.pool_features(features))  # (B, C)
             if classes is None:
                 classes = logits.topk(top).indices  # (B, k)
-            return logits, classes, class_activation_maps(features, self.fc.weight, classes)
+            classes = torch.as_tensor(classes, device=logits.device)
+            if classes.is_floating_point() or classes.dtype == torch.bool:
+                raise ValueError(f"classes hold {classes.dtype}; expected whole numbers (B, k)")
+            return logits, classes.long(), class_activation_maps(features, self.fc.weight, classes.long())
 
 
 def identity_linear(num_classes: int) -> nn.Linear:

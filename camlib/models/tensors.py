@@ -2,10 +2,11 @@
 
 import ast
 import inspect
+import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -29,10 +30,28 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix.lower() == ".safetensors":
             return unwrap_state(load_file(path), path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a whole weights file: {error}") from error
-    return unwrap_state(state, path)
+    return unwrap_state(read_saved(path), path)
+
+
+def read_saved(path: Path) -> Any:
+    """What torch saved, if it is made of tensors, numbers, texts, lists and dicts; nothing else is unpickled.
+
+    Raises ValueError, in words of our own: those of torch advise to run whatever a file holds.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # of a file that is refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what damaged pickles raise depends on the damage
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it names {named[1]}" if named else str(error).partition("\n")[0]
+        reason = "it holds more than tensors" if "weights_only" in reason else reason
+        raise ValueError(
+            f"{path} is not a whole weights file: {reason}; expected a state dict, saved by safetensors or by "
+            "torch.save(net.state_dict(), path); camlib runs no code from files"
+        ) from error
 
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")  # keys of a state dict in a checkpoint
@@ -68,6 +87,11 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], path: object) -> None
         f"{key} has shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
+    ]
+    wrong += [
+        f"{key} holds NaN or infinite values"
+        for key in own
+        if key in state and state[key].is_floating_point() and not torch.isfinite(state[key]).all()
     ]
     refuse_misfits(path, type(net).__name__, wrong)
     net.load_state_dict(state, strict=False)

@@ -1,9 +1,8 @@
 """Which notebooks run with which settings: the profiles, and the plan that make follows."""
 
-import ast
-import json
 import shutil
 import subprocess
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +10,14 @@ import yaml
 
 from camlib import store
 from camlib.report.needs import keep_available, list_missing, name_missing
+from camlib.report.settings import check_parameters, read_cells, read_parameters, read_yaml
 from camlib.store import digest, digest_package, file_sha256, hold, write_aside
 
 SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 # A change in these cannot change what a notebook computes.
 NOT_COMPUTING = (
-    "cli/__init__.py", "cli/people.py", "__main__.py",
-    "report/plan.py", "report/needs.py", "report/pages.py", "report/evidence.py", "report/saving.py",
+    "cli/__init__.py", "cli/people.py", "__main__.py", "report/plan.py", "report/settings.py", "report/needs.py",
+    "report/pages.py", "report/evidence.py", "report/saving.py",
 )  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 
@@ -28,28 +28,6 @@ class Planned(NamedTuple):
     profile: str
     parameters: dict[str, Any]  # what takes the place of the notebook's defaults
     not_run: list[str]  # what was left out, with the reason
-
-
-def read_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults of a notebook's cell tagged `parameters`; ValueError if there is none or it isn't literal."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise ValueError(f"{notebook}: {len(tagged)} cells are tagged 'parameters', expected one")
-    parameters = {}
-    for node in ast.parse("".join(tagged[0]["source"])).body:
-        if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
-            raise ValueError(f"{notebook}: the parameters cell must hold nothing but assignments of literals")
-        parameters[node.targets[0].id] = ast.literal_eval(node.value)
-    return parameters
-
-
-def check_parameters(given: dict[str, Any], notebook: Path, source: str) -> None:
-    """ValueError, naming it, for a parameter that the notebook does not have (papermill would only warn)."""
-    known = read_parameters(notebook)
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{source}: {notebook.stem} has no parameter {name!r}; it has {', '.join(known)}")
 
 
 def has_gpu() -> bool:
@@ -65,32 +43,12 @@ def find_notebooks() -> dict[str, Path]:
 
 def read_profiles() -> dict[str, dict[str, str]]:
     """The profiles of params/profiles.yml, richest first: name -> {for, time, auto, without_gpu}."""
-    return _read_yaml(store.PROJECT_ROOT / "params" / "profiles.yml")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping; an empty file is an empty one. Raises ValueError, naming the file, for anything else."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML in UTF-8 ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds {type(found).__name__}; expected a mapping of names to values")
-    return found
+    return read_yaml(store.PROJECT_ROOT / "params" / "profiles.yml")
 
 
 def read_overrides(path: Path) -> dict[str, Any]:
     """What takes the place of a notebook's defaults: a file of `camlib plan`, or a mapping of parameters."""
-    return read_planned(path).parameters if "made_by" in _read_yaml(path) else _read_yaml(path)
-
-
-def parse_value(text: str) -> tuple[str, Any]:
-    """ "epochs=3" -> ("epochs", 3), a YAML value. Raises ValueError, naming the parameter, if it isn't one."""
-    name, _, value = text.partition("=")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set {text}: the value of {name} is not YAML ({error})") from error
+    return read_planned(path).parameters if "made_by" in read_yaml(path) else read_yaml(path)
 
 
 def read_profile(profile: str) -> dict[str, dict[str, Any]]:
@@ -102,16 +60,18 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     """
     profiles, notebooks = read_profiles(), find_notebooks()
     if profile not in profiles:
-        raise ValueError(f"unknown profile {profile!r}; expected one of auto, {', '.join(profiles)}")
+        close = get_close_matches(profile.lower(), ["auto", *profiles])
+        hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of auto, {', '.join(profiles)}"
+        raise ValueError(f"unknown profile {profile!r}; {hint}")
     if profile == "mini":
         return {name: {} for name in notebooks}
     settings: dict[str, dict[str, Any]] = {}
     reduced = profiles[profile].get("without_gpu")
     for file in [f"{profile}.yml", *([f"{reduced}.yml"] if reduced and not has_gpu() else [])]:
-        for name, overrides in _read_yaml(store.PROJECT_ROOT / "params" / file).items():
+        for name, overrides in read_yaml(store.PROJECT_ROOT / "params" / file).items():
             if name not in notebooks:
                 raise ValueError(f"params/{file}: no notebook is called {name!r}; there are {', '.join(notebooks)}")
-            check_parameters(overrides or {}, notebooks[name], f"params/{file}")
+            check_parameters({} if overrides is None else overrides, notebooks[name], f"params/{file}")
             settings[name] = settings.get(name, {}) | (overrides or {})
     return settings | {name: {} for name, path in notebooks.items() if set(read_parameters(path)) == {"report_dir"}}
 
@@ -143,7 +103,8 @@ def choose_settings(profile: str, check_data: bool = True) -> dict[str, Planned]
                 not_run.append(f"{name}: {name_missing(missing[name])}")
     if not any(planned.parameters for planned in chosen.values()):
         every = sorted({text for texts in missing.values() for text in texts})
-        raise FileNotFoundError(f"profile {profile} needs data that is not there:\n\n" + "\n\n".join(every))
+        names = ", ".join(dict.fromkeys(text.partition(":")[0] for text in every))
+        raise FileNotFoundError(f"profile {profile} needs data that is not there: {names}\n\n" + "\n\n".join(every))
     summary = chosen.get(SUMMARY, Planned(profile, {}, []))
     return chosen | {SUMMARY: summary._replace(not_run=not_run)}
 
@@ -227,16 +188,20 @@ def _write_params(folder: Path, plans: dict[str, str]) -> None:
 def read_planned(path: Path) -> Planned:
     """A file that `write_plan` wrote. Raises ValueError, naming the file, if it is something else."""
     try:
-        planned = _read_yaml(path)
-        return Planned(planned["profile"], planned["parameters"], planned["not_run"])
-    except (ValueError, KeyError, TypeError) as error:
+        planned = read_yaml(path)
+        profile, parameters, not_run = planned["profile"], planned["parameters"], planned["not_run"]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; `camlib plan PROFILE` writes it") from error
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: not a plan of one notebook ({error!r})") from error
+    if not (isinstance(profile, str) and isinstance(parameters, dict) and isinstance(not_run, list)):
+        raise ValueError(f"{path}: not a plan of one notebook; expected text, a mapping and a list")
+    return Planned(profile, parameters, not_run)
 
 
 def _digest_notebook(path: Path) -> str:
     """Of what a notebook says and does, not of its outputs."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return digest([[c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])] for c in cells])
+    return digest([[c["cell_type"], c["source"], c["tags"]] for c in read_cells(path)])
 
 
 def _digest_lock() -> str:

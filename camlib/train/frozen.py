@@ -39,7 +39,7 @@ def compute_maps(trunk: GAPNet, dataset: Dataset, preset: Preset) -> Tensor:
 
     key = digest(digest_network(trunk.backbone), dataset.cache_key, asdict(preset))
     label = f"trunk-{dataset.name}-{dataset.split}"
-    return torch.from_numpy(run_sharded(label, key, len(dataset), compute, shard=1024)["maps"])
+    return torch.from_numpy(run_sharded(label, key, len(dataset), compute, 1024, ["maps"])["maps"])
 
 
 def mirror_maps(maps: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,8 +12,18 @@ import torchvision
 
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
+from camlib.datasets.parsing import read_columns
 from camlib.datasets.weights import find_released
-from camlib.models import BUNDLED_MODELS, CUT_MODELS, DILATED_MODELS, GAPNet, Pool, build_model, list_models
+from camlib.models import (
+    BUNDLED_MODELS,
+    CUT_MODELS,
+    DILATED_MODELS,
+    GAPNet,
+    Pool,
+    build_model,
+    list_models,
+    suggest_weights,
+)
 from camlib.store import data_root, file_sha256
 from camlib.train.training import get_recipe, train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
@@ -77,7 +87,11 @@ def load_network(
         net = build_model(model, pool=pool, weights=weights).eval()
         network = Network(net, published_preset(model, weights), imagenet_names(), [], f"{model}, {weights} weights")
     else:
-        network = _load_file(model, data_root() / Path(weights).expanduser(), pool, given)
+        path = data_root() / Path(weights).expanduser()
+        if not path.is_file():
+            hint = suggest_weights(str(weights), [*(PUBLISHED), "released", "train", "finetune", "random"])
+            raise FileNotFoundError(f"weights file not found: {path}; {hint}")
+        network = _load_file(model, path, pool, given)
     return network._replace(preset=adjust_preset(given or network.preset, geometry, scale))
 
 
@@ -141,11 +155,11 @@ def _read_about(path: Path) -> tuple[Preset, list[str] | None]:
         preset = Preset(
             about["resize"], about["crop"], mean, std, channels, float(about["range"]), about["interpolation"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        listed = [folder / str(about.get("classes", "")) for folder in (path.parent, path.parent.parent)]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: not a description of weights ({error!r})") from error
-    listed = [folder / about.get("classes", "") for folder in (path.parent, path.parent.parent)]
     file = next((f for f in listed if f.is_file()), None)
-    return preset, json.loads(file.read_text(encoding="utf-8"))["names"] if file else None
+    return preset, read_columns(file, "names")["names"] if file else None
 
 
 def published_preset(model: str, weights: str) -> Preset:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
 from camlib.models import GAPNet, Pool, build_model, digest_network
 from camlib.store import checkpoint_dir, digest, digest_code, hold_cache, write_aside
+from camlib.train.checkpoints import is_trained, read_trained, resume
 from camlib.train.frozen import compute_maps, evaluate_maps, mirror_maps, split_trunk
 from camlib.transforms import Preset, iterate_batches, normalize_images, pick_device, random_crop_mirror
 
@@ -108,7 +109,8 @@ def train_model(
 
     Returns the network in eval mode, on the CPU, and its learning curve, one dict per epoch: epoch, train_loss,
     val_loss, val_top1 (accuracy, %), seconds.
-    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step).
+    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step), or a
+    checkpoint is damaged (with its path and what to delete).
     """
     if train.classes != val.classes:
         raise ValueError(f"{train.name} {train.split} has {len(train.classes)} classes, {val.split} {len(val.classes)}")
@@ -130,15 +132,13 @@ def train_model(
         "seed": seed,
     }
     folder = checkpoint_dir() / f"{name}-{pool}-{train.name}-{digest(settings)}"
-    done = folder / "training.json"
-    if not done.exists():
+    if not is_trained(folder):
         others = int(os.environ.get("WORLD_SIZE", 1)) - 1  # under torchrun the first process holds the lock for all
         first = os.environ.get("RANK", "0") == "0"
         with hold_cache(folder.name, f"train {folder.name}", wait=not others) if first else nullcontext():
-            if others or not done.exists():  # nor did another run train it meanwhile
+            if others or not is_trained(folder):  # nor did another run train it meanwhile
                 _train(net, train, val, preset, recipe, seed, folder, settings)
-    net.load_state_dict(load_file(folder / "model.safetensors"))
-    history = json.loads(done.read_text())["history"]
+    history = read_trained(folder, net)
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
     return net.cpu().eval().to(memory_format=torch.channels_last), history
 
@@ -166,13 +166,10 @@ def _train(
     if steps_per_epoch == 0:
         raise ValueError(f"{train.name} has {len(train)} training images; one batch takes {recipe.batch_size}")
     total = steps_per_epoch * recipe.epochs
-    step, history, losses, seconds = 0, [], [], 0.0
+    step, history, losses, seconds = 0, list[dict[str, float]](), list[float](), 0.0
     last = folder / "last.pt"
     if last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, history, losses, seconds = state["step"], state["history"], state["losses"], state["seconds"]
+        step, history, losses, seconds = resume(last, net, optimizer)
 
     def save_checkpoint() -> None:
         if accelerator.is_main_process:

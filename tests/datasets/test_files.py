@@ -79,3 +79,22 @@ def test_photographs_of_ones_own_stand_upright(tmp_path, orientation):
         upright = np.asarray(ImageOps.exif_transpose(saved))
     assert np.array_equal(np.asarray(images[0]), upright)
     assert images.sizes.tolist() == [[upright.shape[1], upright.shape[0]]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"wnids": ["n1"]}', '{"wnids": ["n1"], "names": []}', '{"wnids": "n1", "names": "a"}', "\xff"],
+)
+def test_a_list_of_classes_that_is_none_is_named(tmp_path, text):
+    save_image(tmp_path / "imagenet-samples" / "n1_x.JPEG")
+    (tmp_path / "imagenet_classes.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"imagenet_classes\.json: expected a JSON object with the lists wnids, names"):
+        load("imagenet-samples", tmp_path)
+
+
+def test_a_stray_photograph_is_named(tmp_path):
+    for name in ("n1_x.JPEG", "my_photo.jpg"):
+        save_image(tmp_path / "imagenet-samples" / name)
+    (tmp_path / "imagenet_classes.json").write_text('{"wnids": ["n1"], "names": ["a"]}')
+    with pytest.raises(ValueError, match=r"1 images of .* are not called <wnid>_<name> .*: my_photo\.jpg"):
+        load("imagenet-samples", tmp_path)

@@ -11,6 +11,8 @@ from builders import PARAMETERS, make_notebook
 from camlib import cli, datasets, store
 from camlib.report import plan
 
+TRAINING = {"trained_on": "ilsvrc2012", "train_options": {}, "eval_options": {}}
+
 
 def planned(project, profile="auto"):
     return plan.read_planned(project / "reports" / profile / "01_x.params.yml")
@@ -78,15 +80,15 @@ def test_auto_keeps_those_of_several_targets_that_are_there(project, monkeypatch
 
 
 def test_auto_keeps_the_networks_whose_weights_are_there(project, monkeypatch):
-    more = '\ntargets = []  # l: t\nnetworks = []  # l: n\ntraining = {}  # d: t\nmapped = ""  # s: m'
+    more = '\ntargets = []  # list: t\nnetworks = []  # list: n\ntraining = {}  # dict: t\nmapped = ""  # str: m'
     make_notebook(project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + more)
     networks = [
-        {"label": "fc7", "model": "alexnet_fc7", "weights": "torchvision"},
-        {"label": "pool", "model": "googlenet", "weights": "torchvision"},
-        {"label": "own", "model": "googlenet_gap", "weights": "finetune"},
-        {"label": "file", "model": "nin", "weights": "nin.pt"},
+        {"label": "fc7", "model": "alexnet_fc7", "weights": "torchvision", "paper_row": ""},
+        {"label": "pool", "model": "googlenet", "weights": "torchvision", "paper_row": ""},
+        {"label": "own", "model": "googlenet_gap", "weights": "finetune", "paper_row": ""},
+        {"label": "file", "model": "nin", "weights": "nin.pt", "paper_row": ""},
     ]
-    settings = {"targets": [{"dataset": "event8"}], "networks": networks, "training": {"trained_on": "ilsvrc2012"}}
+    settings = {"targets": [{"dataset": "event8"}], "networks": networks, "training": TRAINING}
     (project / "params" / "full.yml").write_text(yaml.safe_dump({"01_x": settings}))
     monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
     there = {"event8", "synthetic-objects"}
@@ -228,8 +230,8 @@ def test_a_partial_profile_runs_what_is_there_and_names_the_rest(project, monkey
     make_notebook(project / "notebooks" / "02_y.ipynb")
     make_notebook(project / "notebooks" / "90_summary.ipynb", parameters='report_dir = "."  # str: folder')
     networks = [
-        {"label": "one", "model": "mini_gap", "weights": "random"},
-        {"label": "two", "model": "mini_gap", "weights": "two.safetensors"},
+        {"label": "one", "model": "mini_gap", "weights": "random", "paper_row": ""},
+        {"label": "two", "model": "mini_gap", "weights": "two.safetensors", "paper_row": ""},
     ]
     more = "\nnetworks = []  # list: n\nchosen = []  # list: labels\nalso = []  # list: datasets"
     make_notebook(project / "notebooks" / "01_x.ipynb", parameters=PARAMETERS + more)

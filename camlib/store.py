@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import sys
 import time
 import zipfile
@@ -220,26 +219,6 @@ def write_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # there is none, or no folder for it
             aside.unlink()
-
-
-def reserve_space(path: Path, size: int) -> None:
-    """Give a file that exists its `size` bytes on the disk; a write into mapped memory has no other way to fail.
-
-    Raises OSError (no space left), naming the file, what it needs and what is free.
-    """
-    free = shutil.disk_usage(path.parent).free
-    try:
-        if free < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            text = f"disk full: {path} needs {size:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
-            raise OSError(errno.ENOSPC, text) from error
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
-            raise
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From image files to network input: squash once, crop and normalise in batches; the ImageNet constants stand here."""
 
-import os
+import errno
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from camlib.datasets.base import Dataset
-from camlib.store import cache_dir, digest, digest_code, hold_cache, reserve_space, write_aside
+from camlib.store import cache_dir, digest, digest_code, hold_cache, write_aside
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -182,6 +183,26 @@ def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") 
             if not path.exists():  # nor did another process make it meanwhile
                 _write_squashed(path, dataset, size, interpolation, what)
     return np.load(path, mmap_mode="r")
+
+
+def reserve_space(path: Path, size: int) -> None:
+    """Give a file that exists its `size` bytes on the disk; a write into mapped memory has no other way to fail.
+
+    Raises OSError (no space left), naming the file, what it needs and what is free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            text = f"disk full: {path} needs {size:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
+            raise OSError(errno.ENOSPC, text) from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
+            raise
 
 
 def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str, what: str) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from camlib import store
+from camlib import store, transforms
 
 
 def test_write_aside_keeps_the_old_file_when_the_new_one_fails(tmp_path):
@@ -191,7 +191,7 @@ def test_what_dead_processes_left_half_written_is_swept(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from camlib import store
+from camlib import store, transforms
 with store.hold(Path(sys.argv[1]), "write the report"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -228,7 +228,7 @@ def test_shards_that_another_process_makes_are_not_made_twice(own_cache):
     code = """
 import sys, numpy as np
 from pathlib import Path
-from camlib import store
+from camlib import store, transforms
 def compute(indices):
     Path(sys.argv[1]).open("a").write(f"{indices[0]} ")
     return {"square": indices**2}
@@ -254,15 +254,15 @@ def test_a_full_disk_is_said_before_memory_is_mapped(case, tmp_path, monkeypatch
     with pytest.raises(
         OSError, match=rf"disk full: {tmp_path}/x\.npy needs 5,000 bytes, .* free; CAMLIB_CACHE"
     ) as full:
-        store.reserve_space(tmp_path / "x.npy", 5000)
+        transforms.reserve_space(tmp_path / "x.npy", 5000)
     assert full.value.errno == errno.ENOSPC
 
 
 def test_space_is_reserved_and_the_file_keeps_what_it_holds(tmp_path, monkeypatch):
     path = tmp_path / "x.npy"
     path.write_bytes(b"abc")
-    store.reserve_space(path, 100_000)
+    transforms.reserve_space(path, 100_000)
     assert path.read_bytes()[:3] == b"abc"
     assert path.stat().st_blocks * 512 >= 100_000
     monkeypatch.delattr(os, "posix_fallocate", raising=False)  # macOS
-    store.reserve_space(path, 100_000)
+    transforms.reserve_space(path, 100_000)

@@ -14,6 +14,11 @@ CLAIMS_FILE = "camlib/report/claims.py"
 PACKAGES = ("camlib", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "accelerate", "timm")
 
 
+def data_of(data: Dataset) -> dict[str, Any]:
+    """What a value says of the data behind it."""
+    return {"dataset": data.name, "synthetic": data.synthetic, "subset": "whole" in data.info}
+
+
 def describe_dataset(data: Dataset) -> dict[str, Any]:
     """What a results file says of a dataset that a run measured."""
     return {

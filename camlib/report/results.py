@@ -13,7 +13,7 @@ from camlib.datasets.base import Dataset
 from camlib.metrics import localization_errors
 from camlib.report.claims import CLAIMS
 from camlib.report.paper import NUMBERS, cite_number, lookup
-from camlib.report.provenance import describe_dataset, describe_machine
+from camlib.report.provenance import data_of, describe_dataset, describe_machine
 from camlib.report.records import SCHEMA, parameters as parameters
 from camlib.report.tables import SHOWN, as_plot_row, fold_table, pivot_values
 from camlib.report.verdicts import describe_effect
@@ -122,7 +122,7 @@ class Experiment:
                 "interval": None if interval is None else [float(interval[0]), float(interval[1])],
                 "interval_kind": None if interval is None else kind,
                 "paper": None if paper is None else cite_number(lookup(*paper), data, other),
-                **_about(data),
+                **data_of(data),
             }
         )
         return self.values[-1]
@@ -233,7 +233,7 @@ class Experiment:
         if any((c["claim"], c["synthetic"]) == (claim, self._current.synthetic) for c in self.claims):
             raise ValueError(f"{claim}: has one primary endpoint, and it was decided before")
         test = test or ("t over seeds and images" if seeds > 1 else "paired t over images")
-        about = {"n": n, "seeds": seeds, "models": list(models), "test": test, **_about(self._current)}
+        about = {"n": n, "seeds": seeds, "models": list(models), "test": test, **data_of(self._current)}
         self.claims.append({"claim": claim, **describe_effect(CLAIMS[claim], effect, p), **about})
 
     def known(self, place: Place) -> Place | None:
@@ -297,7 +297,3 @@ class Experiment:
                 figure.savefig(aside, dpi=110, bbox_inches="tight")
         with write_aside(self.report_dir / f"{self.notebook}.json") as aside:
             aside.write_text(text, encoding="utf-8")
-
-
-def _about(data: Dataset) -> dict[str, Any]:
-    return {"dataset": data.name, "synthetic": data.synthetic, "subset": "whole" in data.info}

@@ -1,6 +1,7 @@
 """From image files to network input: squash once, crop and normalise in batches; the ImageNet constants stand here."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

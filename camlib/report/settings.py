@@ -22,16 +22,18 @@ KINDS: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 # The least that a whole number may be, wherever in the settings its name stands; in a list every item.
 LEAST = {
-    "batch_size": 1, "crops_images": 0, "crops_squash": 0, "draws": 1, "epochs": 1, "gradient_images": 0,
-    "heldout_images": 1, "image": 0, "min_images": 1, "patches": 1, "per_class": 1, "scale": 1, "seed": 0, "seeds": 0,
-    "shown": 1, "shuffles": 1,
+    "batch_size": 1, "count": 1, "crops_images": 0, "crops_squash": 0, "draws": 1, "epochs": 1, "gradient_images": 0,
+    "grid": 1, "heldout_images": 1, "image": 0, "min_images": 1, "occluded": 1, "patches": 1, "per_class": 1,
+    "permutations": 1, "scale": 1, "seed": 0, "seeds": 0, "shown": 1, "shuffles": 0, "telling": 1,
 }  # fmt: skip
+NOT_NEGATIVE = ("gradient_smooth",)
 SHARES = ("fit_share", "threshold")  # between 0 and 1, both excluded
 NOT_EMPTY = ("networks", "seeds", "targets")
-LABELS = ("crops_networks", "mapped")  # name networks of `networks` by their labels
+LABELS = ("crops_networks", "headline", "mapped")  # name networks of `networks` by their labels
 CHOICES = {"pool": ("avg", "max"), "geometry": ("crop", "whole")}
 NETWORK_KEYS = ("model", "weights", "pool", "preset", "geometry", "scale")  # what load_network takes
-ROW_KEYS = ("label", "paper_row")  # what a row of a table has besides
+ROWS = ("networks", "backprop")  # lists of networks, a row of a table each
+ROW_KEYS = ("label", "paper_row", "class_row", "against")  # what a row may have besides
 DEEPEST = 20  # mappings and lists within each other
 
 
@@ -143,6 +145,8 @@ def check_parameters(given: Mapping[str, Any], notebook: Path, source: str) -> N
             _check_kind(value, known[name][1])
             for place, key, part in _walk(name, value):
                 _check_value(place, key, part)
+            if name in ROWS:
+                _check_rows(name, value, known[name][0])
         except (ValueError, TypeError) as error:
             what = str(error) if str(error).startswith(f"{name} ") else f"{name} is {_shorten(value)}: {error}"
             raise ValueError(f"{source}: {notebook.stem}: {what}") from error
@@ -194,6 +198,8 @@ def _check_value(place: str, key: Any, value: Any) -> None:
         raise ValueError(f"{place} is {value!r}; expected a whole number, at least {LEAST[key]}")
     if key in SHARES and not (_is_kind(value, "float") and 0 < value < 1):
         raise ValueError(f"{place} is {value!r}; expected a number between 0 and 1")
+    if key in NOT_NEGATIVE and not (_is_kind(value, "float") and value >= 0):
+        raise ValueError(f"{place} is {value!r}; expected a number, at least 0")
     if key in NOT_EMPTY and value == []:
         raise ValueError(f"{place} is empty; expected at least one")
     if key == "seeds" and isinstance(value, list) and len(set(value)) < len(value):
@@ -206,11 +212,11 @@ def _check_value(place: str, key: Any, value: Any) -> None:
 
 def _check_mapping(place: str, key: str, value: dict[str, Any]) -> None:
     """A network, a dataset with its options, or what a network is trained on."""
-    if key in ("network", "networks"):
-        allowed = (*NETWORK_KEYS, *(ROW_KEYS if key == "networks" else ()))
-        needed = ("model", "weights", *(ROW_KEYS if key == "networks" else ()))
+    if key in ("network", *ROWS):
+        allowed = (*NETWORK_KEYS, *(ROW_KEYS if key in ROWS else ()))
+        needed = ("model", "weights", *(("label",) if key in ROWS else ()))
         _check_keys(place, value, allowed, needed)
-        for name in set(value) & {"label", "model", "weights", "paper_row", "preset"}:
+        for name in set(value) & {"label", "model", "weights", "paper_row", "class_row", "against", "preset"}:
             if not isinstance(value[name], str):
                 raise ValueError(f"{place}.{name} is {value[name]!r}; expected str")
     if (key == "data" or key.endswith("_data")) and value and "dataset" not in value:
@@ -230,6 +236,14 @@ def _check_mapping(place: str, key: str, value: dict[str, Any]) -> None:
             check_options(f"{place}.{name}", entry, value[name])
 
 
+def _check_rows(name: str, rows: list[dict[str, Any]], defaults: list[dict[str, Any]]) -> None:
+    """Each row has what all the notebook's own rows have for its tables; the kinds of a network may be left out."""
+    needed = set.intersection(*map(set, defaults)) & set(ROW_KEYS)
+    for i, row in enumerate(rows):
+        if lacking := sorted(needed - set(row)):
+            raise ValueError(f"{name}[{i}] lacks {', '.join(lacking)}; expected {', '.join(sorted(needed))}")
+
+
 def _check_keys(place: str, value: dict[str, Any], allowed: tuple[str, ...], needed: tuple[str, ...]) -> None:
     for name in value:
         if name not in allowed:
@@ -241,6 +255,11 @@ def _check_keys(place: str, value: dict[str, Any], allowed: tuple[str, ...], nee
 def _check_together(whole: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """What one parameter says of another, where one of the two was given."""
     labels = [network["label"] for network in whole.get("networks", ())]
+    for row in whole.get("backprop", ()):
+        if row["against"] not in labels and {"backprop", "networks"} & set(given):
+            raise ValueError(
+                f"backprop.against is {row['against']!r}; expected a label of networks: {', '.join(labels)}"
+            )
     if "networks" in given and len(set(labels)) < len(labels):
         raise ValueError(f"networks has the labels {', '.join(labels)}; expected each once")
     for name in set(LABELS) & set(whole):

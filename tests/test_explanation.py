@@ -227,7 +227,7 @@ def test_a_network_that_gives_no_number_is_named_with_the_picture(small, tmp_pat
         explain(small._replace(net=net), tmp_path / "photo.png")
 
 
-def test_what_is_saved_can_be_read_and_nothing_of_another_photograph_is_lost(small, tmp_path):
+def test_what_is_saved_can_be_read_and_nothing_of_another_photograph_is_lost(small, tmp_path, monkeypatch):
     for folder, seed in (("a", 0), ("b", 1)):
         (tmp_path / folder).mkdir()
         noise(seed=seed).save(tmp_path / folder / "dog.png")
@@ -244,11 +244,17 @@ def test_what_is_saved_can_be_read_and_nothing_of_another_photograph_is_lost(sma
         assert saved["window"].tolist() == [0, 0, 50, 34]
     with Image.open(files[0]["overlay"]) as overlay:
         assert overlay.size == (50, 34)
+    monkeypatch.chdir(tmp_path / "b")
+    assert explain(small, "dog.png").save(out)["json"].name == "dog_2_cam.json", "one file, two spellings"
     explain(small, noise()).save(out)
     assert explain(small, noise(seed=1)).save(out)["json"].name == "picture_2_cam.json"
     asked = explain(small, tmp_path / "a" / "dog.png", classes=[1, 2])
     asked.save(tmp_path / "asked")
     assert sorted(p.name for p in (tmp_path / "asked").glob("*.png")) == ["dog_cam_class_1.png", "dog_cam_class_2.png"]
+    twins = [f"class {k % 2}" for k in range(7)]
+    explain(small._replace(class_names=twins), noise(), classes=[1, 3]).save(tmp_path / "twins")
+    names = ["picture_cam_class_1_1.png", "picture_cam_class_1_3.png"]
+    assert sorted(p.name for p in (tmp_path / "twins").glob("*.png")) == names
     figure = asked.plot()
     assert [ax.get_title() for ax in figure.axes] == [
         f"class {k} ({s.score:.0%})" for k, s in zip((1, 2), asked.classes, strict=True)

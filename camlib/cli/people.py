@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from camlib.train import Network
 
 # torchvision's classifiers that do not end in global average pooling and one linear layer, by the start of their name.
-NO_GAP = ("alexnet", "convnext", "maxvit", "mobilenet_v3", "swin", "vgg", "vit")
+NO_GAP = ("alexnet", "convnext", "maxvit", "mobilenet_v3", "vgg", "vit")
 Rule = Literal["text", "released"]
 Model = Annotated[str, typer.Option(help="a network, see `camlib models`")]
 Weights = Annotated[str, typer.Option(help="bundled, torchvision, timm, released, or a file; default: what there is")]
@@ -220,9 +220,10 @@ def models() -> None:
             lines.append(_say("bundled", lambda n=name: find_bundled(n.removesuffix("_gap"))))
         if family == "torchvision":
             whole = CUT_MODELS[name][0] if name in CUT_MODELS else name.removesuffix("_fc7").removesuffix("_cut")
-            url = torchvision.models.get_model_weights(whole)["IMAGENET1K_V1"].url
-            file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-            lines.append("torchvision: there" if file.is_file() else "torchvision: downloaded when first used")
+            published = torchvision.models.get_model_weights(whole).__members__.get("IMAGENET1K_V1")
+            if published:
+                file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
+                lines.append(f"torchvision: {'there' if file.is_file() else 'downloaded when first used'}")
         typer.echo(f"{name:<26} {'; '.join(lines) or 'none: train it, or give a file'}")
     typer.echo("timm/NAME                  timm: downloaded when first used (networks with GAP and one linear layer)\n")
     folder = store.data_root() / "weights"

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 
 from camlib.boxes import largest_component_box
 from camlib.datasets import load_from
 from camlib.datasets.base import Dataset
 from camlib.evaluate import localize, predict_maps, wrong_over_thresholds
+from camlib.models import build_model
 from camlib.stats import SeedComparison
 from camlib.train import Network, load_network
 
@@ -134,3 +136,11 @@ def describe_scope(images: Dataset, seeds: Sequence[int]) -> str:
     """ "An illustration, 1 seed:" where networks of fewer than three seeds saw drawn data, else ""; a line."""
     few = images.synthetic and len(seeds) < 3
     return f"An illustration, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}:\n" if few else ""
+
+
+def count_saved(classifier: str, gap_network: str) -> float:
+    """Share of a torchvision classifier's parameters, in %, that its GAP network does without (paper, Section 3.1)."""
+    with torch.device("meta"):  # counted, not computed with
+        nets = torchvision.models.get_model(classifier), build_model(gap_network)
+    before, after = (sum(p.numel() for p in net.parameters()) for net in nets)
+    return 100 * (1 - after / before)

@@ -113,8 +113,11 @@ class Explanation:
         photograph's; where another photograph of that name was saved before, a number is added. The same one again is
         written over.
         """
-        stem = self._free_stem(Path(folder))
-        names = [f"_{re.sub(r'[^A-Za-z0-9]+', '_', one.name)}" for one in self.classes] if self.asked else [""]
+        origin = self._find_origin()
+        stem = self._free_stem(Path(folder), origin)
+        names = [re.sub(r"\W+", "_", f"_{one.name}"[:60]) for one in self.classes] if self.asked else [""]
+        if len(set(names)) < len(names):  # two classes of one name
+            names = [f"{name}_{one.index}" for name, one in zip(names, self.classes, strict=True)]
         overlays = [stem.with_name(f"{stem.name}{name}.png") for name in names]
         for which, path in enumerate(overlays):
             with write_aside(path) as aside:
@@ -128,20 +131,27 @@ class Explanation:
         files = {"overlay": overlays[0], "json": Path(f"{stem}.json"), "maps": Path(f"{stem}.npz")}
         with write_aside(files["maps"]) as aside:
             np.savez(aside, **arrays)  # type: ignore[arg-type]
-        record = self.to_dict() | {"overlays": [path.name for path in overlays], "maps": files["maps"].name}
+        written = {"overlays": [path.name for path in overlays], "maps": files["maps"].name}
+        record = self.to_dict() | written | {"origin": origin}
         with write_aside(files["json"]) as aside:
             aside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return files
 
-    def _free_stem(self, folder: Path) -> Path:
+    def _find_origin(self) -> str | None:
+        """What tells this photograph from another of its name: the whole path or the address; None in memory."""
+        source = self.photo.source
+        if source in ("-", "picture"):
+            return None
+        return source if "://" in source else str(Path(source).expanduser().resolve())
+
+    def _free_stem(self, folder: Path, origin: str | None) -> Path:
         source = self.photo.source
         name = "stdin" if source == "-" else Path(urlsplit(source).path if "://" in source else source).stem
         count = 1
         while True:
             stem = folder / f"{name or 'picture'}{f'_{count}' if count > 1 else ''}_cam"
             earlier = Path(f"{stem}.json")
-            # Nothing tells two pictures in memory apart.
-            if not earlier.exists() or (source not in ("-", "picture") and _read_source(earlier) == source):
+            if not earlier.exists() or (origin is not None and _read_origin(earlier) == origin):
                 return stem
             count += 1
 
@@ -173,9 +183,9 @@ def _scale(window: Window, shrink: np.ndarray, size: tuple[int, int]) -> Window:
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _read_source(path: Path) -> str | None:
+def _read_origin(path: Path) -> str | None:
     """Which photograph an earlier JSON file is about; None if it is none of ours."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["photograph"]
+        return json.loads(path.read_text(encoding="utf-8"))["origin"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -90,4 +90,4 @@ def find_classes(asked: int | str | Sequence[int | str], names: Sequence[str]) -
         found += fitting
     if not found:
         raise ValueError("no classes are asked for; expected at least one, or None for the best")
-    return found
+    return list(dict.fromkeys(found))

@@ -10,6 +10,7 @@ import skimage.data
 from builders import save_image
 
 from camlib.datasets import load, load_photos
+from camlib.datasets.photos import read_photo
 
 
 def test_the_bundled_photographs_are_scikit_images():
@@ -45,6 +46,7 @@ def test_an_address_is_downloaded_once(tmp_path, own_cache):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/dog.jpg"
         first, second = load_photos([address]), load_photos([address])
+        assert read_photo(address).source == address
         with pytest.raises(OSError, match=r"/cat\.jpg: can't be downloaded"):
             load_photos([address.replace("dog", "cat")])
         server.shutdown()

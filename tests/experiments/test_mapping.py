@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torchvision
 from builders import dataset_of
 
 from camlib import datasets
 from camlib.evaluate import localize
 from camlib.experiments import mapping
 from camlib.metrics import correct_boxes
+from camlib.models import build_model
 from camlib.stats import compare_seeds
 from camlib.train import load_network
 
@@ -99,3 +101,10 @@ def test_what_is_said_names_every_row_and_the_centre_box_and_every_setting_of_th
     first, second = mapping.describe_dial({1: alike, 3: better})
     assert first.startswith("Class-known localization error, 1 telling part: no difference seen, 0.0 points")
     assert second.startswith("Class-known localization error, 3 telling parts: GAP better by 100.0 points")
+
+
+def test_parameters_saved_are_those_of_the_networks_themselves():
+    for classifier in ("vgg16", "alexnet"):
+        whole = sum(p.numel() for p in torchvision.models.get_model(classifier).parameters())
+        gap = sum(p.numel() for p in build_model(f"{classifier}_gap").parameters())
+        assert mapping.count_saved(classifier, f"{classifier}_gap") == pytest.approx(100 * (whole - gap) / whole)

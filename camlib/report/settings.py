@@ -24,14 +24,14 @@ KINDS: dict[str, tuple[type, ...]] = {
 LEAST = {
     "batch_size": 1, "crops_images": 0, "crops_squash": 0, "draws": 1, "epochs": 1, "gradient_images": 0,
     "heldout_images": 1, "image": 0, "min_images": 1, "patches": 1, "per_class": 1, "scale": 1, "seed": 0, "seeds": 0,
-    "shown": 1, "shuffles": 1,
+    "shown": 1, "shuffles": 0,
 }  # fmt: skip
 SHARES = ("fit_share", "threshold")  # between 0 and 1, both excluded
 NOT_EMPTY = ("networks", "seeds", "targets")
 LABELS = ("crops_networks", "mapped")  # name networks of `networks` by their labels
 CHOICES = {"pool": ("avg", "max"), "geometry": ("crop", "whole")}
 NETWORK_KEYS = ("model", "weights", "pool", "preset", "geometry", "scale")  # what load_network takes
-ROW_KEYS = ("label", "paper_row")  # what a row of a table has besides
+ROW_KEYS = ("label", "paper_row", "class_row", "against")  # what a row of a table may have besides
 DEEPEST = 20  # mappings and lists within each other
 
 
@@ -147,7 +147,9 @@ def check_parameters(given: Mapping[str, Any], notebook: Path, source: str) -> N
             what = str(error) if str(error).startswith(f"{name} ") else f"{name} is {_shorten(value)}: {error}"
             raise ValueError(f"{source}: {notebook.stem}: {what}") from error
     try:
-        _check_together({name: value for name, (value, _) in known.items()} | dict(given), given)
+        defaults = {name: value for name, (value, _) in known.items()}
+        _check_rows(defaults.get("networks", []), given.get("networks", []))
+        _check_together(defaults | dict(given), given)
     except ValueError as error:
         raise ValueError(f"{source}: {notebook.stem}: {error}") from error
 
@@ -208,9 +210,9 @@ def _check_mapping(place: str, key: str, value: dict[str, Any]) -> None:
     """A network, a dataset with its options, or what a network is trained on."""
     if key in ("network", "networks"):
         allowed = (*NETWORK_KEYS, *(ROW_KEYS if key == "networks" else ()))
-        needed = ("model", "weights", *(ROW_KEYS if key == "networks" else ()))
+        needed = ("model", "weights", *(("label",) if key == "networks" else ()))
         _check_keys(place, value, allowed, needed)
-        for name in set(value) & {"label", "model", "weights", "paper_row", "preset"}:
+        for name in set(value) & {*ROW_KEYS, "model", "weights", "preset"}:
             if not isinstance(value[name], str):
                 raise ValueError(f"{place}.{name} is {value[name]!r}; expected str")
     if (key == "data" or key.endswith("_data")) and value and "dataset" not in value:
@@ -236,6 +238,13 @@ def _check_keys(place: str, value: dict[str, Any], allowed: tuple[str, ...], nee
             raise ValueError(f"{place} has the key {name!r}; expected {', '.join(allowed)}")
     if lacking := [name for name in needed if name not in value]:
         raise ValueError(f"{place} lacks {', '.join(lacking)}; expected {', '.join(needed)}")
+
+
+def _check_rows(own: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """A notebook reads what all rows of its own table of networks have."""
+    needed = tuple(key for key in ROW_KEYS if own and all(key in row for row in own))
+    for i, row in enumerate(rows):
+        _check_keys(f"networks[{i}]", row, (*NETWORK_KEYS, *ROW_KEYS), needed)
 
 
 def _check_together(whole: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -18,12 +18,13 @@ from builders import PARAMETERS, dataset_of, make_notebook, voc_xml
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 from safetensors.torch import save
+from scipy.io import savemat
 
 from camlib.caffe import _net_parameter, read_caffemodel
 from camlib.datasets import parsing
 from camlib.datasets.archives import find_damage
 from camlib.datasets.base import Dataset
-from camlib.datasets.imagenet import read_submission, read_tiny_imagenet
+from camlib.datasets.imagenet import _devkit_synsets, read_submission, read_tiny_imagenet
 from camlib.models import read_weights
 from camlib.report import records, tables
 from camlib.report.results import Experiment
@@ -93,6 +94,22 @@ def test_annotations(folder, content):
     path.write_bytes(content)
     check_read(path, lambda p: parsing.read_voc_boxes(parsing.parse_xml(p), p))
     check_read(path, lambda p: parsing.read_numbers(parsing.parse_xml(p), ("size/width", "size/height"), p))
+
+
+def matlab_file() -> bytes:
+    buffer, synset = io.BytesIO(), [("WNID", "O"), ("ILSVRC2012_ID", "f8"), ("words", "O"), ("num_children", "f8")]
+    savemat(buffer, {"synsets": np.array([("n1", 1, "tench", 0), ("n2", 2, "fish", 1)], synset)}, do_compression=True)
+    return buffer.getvalue()
+
+
+@fuzz
+@given(content=damaged(matlab_file()))
+def test_matlab_files(folder, content):
+    path = folder / "meta.mat"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns of names that stand twice
+        check_read(path, _devkit_synsets)
 
 
 def caffemodel() -> bytes:

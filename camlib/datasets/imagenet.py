@@ -57,6 +57,7 @@ from camlib.datasets.parsing import (
     parse_xml,
     read_cells,
     read_columns,
+    read_matlab,
     read_numbers,
     read_pairs,
     read_voc_boxes,
@@ -121,10 +122,11 @@ def read_tiny_imagenet(
 
 def _devkit_synsets(meta: Path) -> dict[str, tuple[int, str]]:
     """wnid -> (devkit ID 1..1000, words) of the classes; their ancestors, which have children, are left out."""
-    from scipy.io import loadmat
-
-    synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
-    return {str(s["WNID"]): (int(s["ILSVRC2012_ID"]), str(s["words"])) for s in synsets if s["num_children"] == 0}
+    synsets = np.atleast_1d(read_matlab(meta, "synsets"))
+    try:
+        return {str(s["WNID"]): (int(s["ILSVRC2012_ID"]), str(s["words"])) for s in synsets if s["num_children"] == 0}
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"{meta}: synsets lack WNID, ILSVRC2012_ID, words or num_children ({error})") from error
 
 
 def wnid_to_devkit_id(root: str | Path | None = None) -> dict[str, int]:
@@ -148,9 +150,7 @@ def _read_words(places: Mapping[str, Path]) -> dict[str, str]:
 def read_ilsvrc(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     """ILSVRC2012 in either layout; both give the same Dataset. Boxes exist for the validation images alone."""
     words = _read_words(places)
-    place = places["images"]
-    if split == "train":
-        place = need_place(name, places["root"], *ILSVRC.to_train["train"])
+    place = places["images"] if split == "val" else need_place(name, places["root"], *ILSVRC.to_train["train"])
     images = sorted(walk_images(place), key=lambda image: image.rpartition("/")[2])
     stems = [image.rpartition("/")[2].rpartition(".")[0] for image in images]
     wnids = [class_of(image) for image in images]

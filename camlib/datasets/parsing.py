@@ -73,6 +73,18 @@ def read_columns(path: Path, *keys: str) -> dict[str, list[str]]:
     return columns
 
 
+def read_matlab(path: Path, key: str) -> np.ndarray:
+    """One array of a MATLAB file, without axes of length 1. Raises ValueError, naming the file, if it is not there."""
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path, squeeze_me=True, verify_compressed_data_integrity=True)[key]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # what scipy raises depends on the damage
+        raise ValueError(f"{path}: no MATLAB file with {key} ({error!r})") from error
+
+
 def list_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a folder that match the pattern, sorted; hidden ones (those of macOS among them) are ignored."""
     return sorted(path for path in folder.glob(pattern) if path.name[0] != ".")

@@ -43,6 +43,7 @@ from camlib.datasets.parsing import (
     read_cells,
     read_lines,
     read_listed,
+    read_matlab,
     read_numbers,
     show_progress,
     walk_images,
@@ -69,13 +70,9 @@ def read_sun_attribute(name: str, split: str, places: Mapping[str, Path]) -> Dat
 
     extras: `attributes` (N, 102) float64, the share of votes (0, 1/3, 2/3 or 1). info: `attribute_names`.
     """
-    from scipy.io import loadmat
 
     def table(file: str, key: str) -> np.ndarray:
-        try:
-            return loadmat(places[file], squeeze_me=True)[key]
-        except (ValueError, KeyError, TypeError, NotImplementedError) as error:  # what scipy raises
-            raise ValueError(f"{places[file]}: no MATLAB file with {key} ({error})") from error
+        return read_matlab(places[file], key)
 
     base, votes_file = places["pictures"], places["attributeLabels_continuous"]
     images = [str(image) for image in np.atleast_1d(table("images", "images"))]

@@ -88,7 +88,11 @@ def test_what_can_be_run_passes(notebook, given):
         ({"networks": []}, "networks is empty; expected at least one"),
         ({"networks": "GAP"}, "networks is 'GAP': expected list of dict"),
         ({"networks": [["GAP", "mini_gap"]]}, "expected list of dict"),
-        ({"networks": [{"model": "nin"}]}, r"networks\[0\] lacks weights, label, paper_row"),
+        ({"networks": [{"model": "nin"}]}, r"networks\[0\] lacks weights, label"),
+        (
+            {"networks": [{"model": "nin", "weights": "random", "label": "A"}]},
+            r"networks\[0\] lacks paper_row; expected label, paper_row",
+        ),
         ({"networks": [ROW | {"wieghts": "x"}]}, r"networks\[0\] has the key 'wieghts'; expected model, weights"),
         ({"networks": [ROW | {"model": 3}]}, r"networks\[0\].model is 3; expected str"),
         ({"networks": [ROW | {"pool": "mean"}]}, r"networks\[0\].pool is 'mean'; expected avg or max"),

@@ -144,7 +144,7 @@ def test_a_data_folder_that_is_none_is_no_reason_for_drawn_data(project, monkeyp
 
 
 def test_a_wheel_without_its_checkout_says_what_to_do_and_writes_nothing_into_itself(tmp_path):
-    root, copy, site = Path(cli.__file__).parents[1], tmp_path / "copy", tmp_path / "site-packages"
+    root, copy, site = Path(cli.__file__).parents[2], tmp_path / "copy", tmp_path / "site-packages"
     shutil.copytree(root / "camlib", copy / "camlib", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, copy)

@@ -217,9 +217,10 @@ def models() -> None:
         if name in RELEASED_FILES:
             lines.append(_say("released", lambda n=name: find_released(n, store.data_root())))
         if family == "bundled":
-            lines.append(_say("bundled", lambda n=name: find_bundled(n.removesuffix("_gap"))))
+            lines.append(_say("bundled", lambda n=name: find_bundled(n.removesuffix("_gap").removesuffix("_dilated"))))
         if family == "torchvision":
-            whole = CUT_MODELS[name][0] if name in CUT_MODELS else name.removesuffix("_fc7").removesuffix("_cut")
+            own = name.removesuffix("_fc7").removesuffix("_cut").removesuffix("_dilated")
+            whole = CUT_MODELS[name][0] if name in CUT_MODELS else own
             published = torchvision.models.get_model_weights(whole).__members__.get("IMAGENET1K_V1")
             if published:
                 file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]

@@ -238,7 +238,7 @@ def _check_mapping(place: str, key: str, value: dict[str, Any]) -> None:
 
 def _check_rows(name: str, rows: list[dict[str, Any]], defaults: list[dict[str, Any]]) -> None:
     """Each row has what all the notebook's own rows have for its tables; the kinds of a network may be left out."""
-    needed = set.intersection(*map(set, defaults)) & set(ROW_KEYS)
+    needed = {key for key in ROW_KEYS if defaults and all(key in row for row in defaults)}
     for i, row in enumerate(rows):
         if lacking := sorted(needed - set(row)):
             raise ValueError(f"{name}[{i}] lacks {', '.join(lacking)}; expected {', '.join(sorted(needed))}")

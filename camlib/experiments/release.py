@@ -66,15 +66,19 @@ def compare_variants(variants: Mapping[str, NDArray[np.bool_]]) -> dict[str, dic
     return rows
 
 
-def localize_backprop(network: Network, images: Dataset, smooth: float, squash: int = 0) -> dict[str, Guesses]:
-    """Boxes of gradient saliency under each protocol -> name of the protocol: guesses.
+def localize_backprop(
+    network: Network, images: Dataset, smooth: float, squash: int = 0, top: int = 5
+) -> dict[str, Guesses]:
+    """Boxes of gradient saliency of the `top` best classes under each protocol -> name of the protocol: guesses.
 
     The released protocol is the one of the paper's Backprop rows. Under the text's rule the gradient is boxed as it is,
     and smoothed by a Gaussian of `smooth` px of the network's input. squash: see `transforms.crop_preset`.
     """
     net, preset, *_ = network
-    released = localize_released(net, images, crop_preset(preset, squash), method="gradient", batch_size=2)
-    raw, smoothed = (localize(net, images, preset, method="gradient", smooth=s).guesses() for s in (0, smooth))
+    crops = crop_preset(preset, squash)
+    released = localize_released(net, images, crops, top=top, method="gradient", batch_size=2)
+    one = [localize(net, images, preset, top=top, method="gradient", smooth=s) for s in (0, smooth)]
+    raw, smoothed = (seen.guesses() for seen in one)
     return dict(zip(name_rules(smooth), ((released.classes, released.loose), raw, smoothed), strict=True))
 
 

@@ -111,7 +111,7 @@ CLAIMS: dict[str, Claim] = {
         "4", "Maps of actions fall on the objects of the action, not on the person.",
         "map's mass outside the person's box, actions with an object apart, own map - reassigned actions'", "greater",
         notebook="05_action_objects",
-        seen="Stanford 40, all actions: peaks outside 43.3 % (own), 49.0 % (another); apart, 320 images: +2.2, p = 0.185",
+        seen="Stanford 40: peaks outside, all actions, 43.3 % (another's 49.0); apart, 320 images: +2.2, p = 0.185",
     ),
     "informative_objects": Claim(
         "4.2", "High regions of a scene's maps name objects that tell the scene.",

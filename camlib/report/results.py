@@ -148,7 +148,7 @@ class Experiment:
         }
         for kind in kinds:
             table, wrong = tables[kind]
-            for k in (1, min(5, classes.shape[1])):
+            for k in dict.fromkeys((1, min(5, classes.shape[1]))):
                 place = (table, paper_row, f"top-{k}")
                 self.add(f"top-{k} {kind}", wrong[:, k - 1], model=model, paper=self.known(place))
 

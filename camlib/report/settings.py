@@ -23,8 +23,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 # The least that a whole number may be, wherever in the settings its name stands; in a list every item.
 LEAST = {
     "batch_size": 1, "count": 1, "crops_images": 0, "crops_squash": 0, "draws": 1, "epochs": 1, "gradient_images": 0,
-    "gradient_top": 1,    "grid": 1, "heldout_images": 1, "image": 0, "min_images": 1, "occluded": 1, "patches": 1, "per_class": 1,
-    "permutations": 1, "scale": 1, "seed": 0, "seeds": 0, "shown": 1, "shuffles": 0, "telling": 1,
+    "gradient_top": 1, "grid": 1, "heldout_images": 1, "image": 0, "min_images": 1, "occluded": 1, "patches": 1,
+    "per_class": 1, "permutations": 1, "scale": 1, "seed": 0, "seeds": 0, "shown": 1, "shuffles": 0, "telling": 1,
 }  # fmt: skip
 NOT_NEGATIVE = ("gradient_smooth",)
 SHARES = ("fit_share", "threshold")  # between 0 and 1, both excluded

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from camlib.report.plan import read_parameters, read_planned
+from camlib.report.provenance import find_unregistered
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / os.environ.get("REPORT_PROFILE", "mini")
@@ -37,6 +38,15 @@ def test_settings_are_the_parameters_cell_with_what_the_plan_changed():
     for name, record in records.items():
         planned = read_planned(REPORT / f"{name}.params.yml").parameters
         assert record["settings"] == read_parameters(ROOT / "notebooks" / f"{name}.ipynb") | planned, name
+
+
+def test_claims_were_registered_before_the_run():
+    index = (REPORT / "index.html").read_text()
+    for path in sorted(REPORT.glob("*.json")):
+        record = json.loads(path.read_text())
+        if record["claims"] and record["git_commit"] != "unknown":
+            assert find_unregistered(record) == "", path
+    assert index.index('<table class="claims">') < index.index("<article"), "the front page opens with the claims"
 
 
 def test_every_value_says_of_which_data_it_is():

@@ -14,12 +14,12 @@ from camlib.datasets.archives import find_damage
 from camlib.datasets.base import (
     Dataset,
     Source,
-    check_options,
     crop_images,
     first_of_each,
     keep_classes,
     random_split,
 )
+from camlib.datasets.options import check_options
 from camlib.datasets.parsing import find_place
 from camlib.datasets.photos import load_photos
 from camlib.store import data_root

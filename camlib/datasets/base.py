@@ -72,10 +72,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> Image.Image:
-        """Image i. Raises FileNotFoundError or OSError with the file's path (in a zip: archive/member)."""
+    def check_index(self, i: int) -> None:
+        """Raise IndexError, naming the dataset, if there is no image i."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.name} {self.split} has images 0..{len(self) - 1}; there is no image {i}")
+
+    def __getitem__(self, i: int) -> Image.Image:
+        """Image i. Raises FileNotFoundError or OSError with the file's path (in a zip: archive/member)."""
+        self.check_index(i)
         if self.images is not None:
             return Image.fromarray(self.images[i])
         if self.files is None:
@@ -192,7 +196,7 @@ class Source:
     protocol: how Table 5 splits it. "official": one training and one test list. "partitions": ten official ones.
         "draws": random draws of `per_class` and `test_per_class` images. "attributes": none. "": no such experiment.
     classes: how many the whole dataset has. images: split -> how many images the whole split has.
-    options: what `load` takes, with the defaults: whole numbers, see `check_options`.
+    options: what `load` takes, with the defaults, see `options.check_options`.
     """
 
     read: Callable[..., Dataset]
@@ -207,24 +211,6 @@ class Source:
     classes: int | None = None
     images: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-LOWEST = {"seed": 0, "size": 32}  # of the options of datasets; of all others 1
-
-
-def check_options(name: str, source: Source, options: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that a dataset does not have, ValueError for a value that it can't be.
-
-    Every option is a whole number. None is taken where it is the default, and for `test_per_class` (all the others).
-    """
-    for option, value in options.items():
-        if option not in source.options:
-            raise TypeError(f"{name} takes no option {option!r}; it takes {', '.join(source.options) or 'none'}")
-        if value is None and (source.options[option] is None or option == "test_per_class"):
-            continue
-        lowest = LOWEST.get(option, 1)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
-            raise ValueError(f"{name}: {option} is {value!r}; expected a whole number, at least {lowest}")
 
 
 def random_split(

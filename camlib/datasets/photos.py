@@ -143,6 +143,7 @@ class _Upright(Dataset):
     """Photographs turned as their EXIF data say; annotated datasets are not, because their boxes are not."""
 
     def __getitem__(self, i: int) -> Image.Image:
+        self.check_index(i)
         return read_photo(self.files[i]).image  # type: ignore[index]
 
 

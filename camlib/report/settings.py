@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from camlib import datasets
-from camlib.datasets.base import check_options
+from camlib.datasets.options import check_options
 from camlib.report.records import LITERALS
 
 # The kinds that the comment of a parameter names: `# int: ...`, `# list of str: ...`.

@@ -92,7 +92,8 @@ def test_ctrl_c_ends_with_one_sentence_and_leaves_no_process(tmp_path):
     body = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)"
     notebook = make_notebook(tmp_path / "notebooks" / "01_x.ipynb", body)
     hold = [sys.executable, "-m", "camlib", "run", notebook, "--out", tmp_path / "out"]
-    process = camlib("hold", tmp_path / "held", "--", *hold, start_new_session=True)
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background job ignores it
+    process = camlib("hold", tmp_path / "held", "--", *hold, start_new_session=True, **heard)
     pid = notebook.with_name("pid")
     while not pid.exists() or not pid.read_text():
         time.sleep(0.1)

@@ -159,10 +159,22 @@ class Comparison(NamedTuple):
     """A paired difference in percentage points, and what its 95 % interval allows to say."""
 
     verdict: str  # one of the two words of `compare`, or "no difference seen"
-    difference: float
-    low: float
-    high: float
     effect: Effect
+
+    @property
+    def difference(self) -> float:
+        """First - second."""
+        return self.effect.estimate
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.effect.interval()[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.effect.interval()[1]
 
     def describe(self) -> str:
         """ "better by 3.1 points [1.0, 5.2]", and so on."""
@@ -184,7 +196,7 @@ def compare(values: ArrayLike, other: ArrayLike, words: tuple[str, str] = ("bett
     effect = measure_effect(100 * (first - second))
     low, high = effect.interval()
     verdict = words[0] if low > 0 else words[1] if high < 0 else "no difference seen"
-    return Comparison(verdict, effect.estimate, low, high, effect)
+    return Comparison(verdict, effect)
 
 
 class SeedComparison(NamedTuple):

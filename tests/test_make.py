@@ -98,7 +98,7 @@ def test_touched_code_and_notebooks_run_nothing_and_a_changed_plan_runs_its_own(
         (checkout / name).touch()
         os.utime(checkout / name, (1e9 + i, 1e9 + i))
     (checkout / "notebooks").mkdir()
-    for name in ("notebooks/01_x.ipynb", "camlib/boxes.py", "camlib/cli.py", "Makefile"):
+    for name in ("notebooks/01_x.ipynb", "camlib/boxes.py", "camlib/cam.py", "Makefile"):
         (checkout / name).touch()
     assert "camlib" not in make(checkout, "planned", "PROFILE=mini").stdout
     (report / "02_y.params.yml").touch()

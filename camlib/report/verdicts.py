@@ -154,11 +154,8 @@ IMAGES_OF_PAPER = {"Table 1": 50_000, "Table 2": 50_000, "Table 3": 100_000, "Ta
 REFERENCE_ROW = "GoogLeNet-GAP"  # of Tables 1 and 2: a number's direction is its sign against this row
 
 
-def judge_numbers(records: Sequence[Record], not_run: Sequence[str] = ()) -> list[dict[str, str]]:
-    """A row for every published number and each of its measurements: the paper's, what was measured, status and why.
-
-    not_run: "notebook: why" of what was left out.
-    """
+def judge_numbers(records: Sequence[Record]) -> list[dict[str, str]]:
+    """A row for every published number and each of its measurements: the paper's, what was measured, status and why."""
     measured: dict[Place, list[dict[str, Any]]] = {}
     for record in records:
         for value in record["values"]:
@@ -171,7 +168,7 @@ def judge_numbers(records: Sequence[Record], not_run: Sequence[str] = ()) -> lis
             status, _, why = judge_number(number, value, _find_reference(measured, place)).partition(": ")
             rows.append(where | {"measured": f"{value['model']}: {value['value']:.1f}", "status": status, "why": why})
         if place not in measured:
-            why = number.not_run or "; ".join(not_run) or "no such measurement in this report"
+            why = number.not_run or "no such measurement in this report"
             rows.append(where | {"measured": "", "status": "not run", "why": why})
     return rows
 

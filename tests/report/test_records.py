@@ -10,8 +10,10 @@ from builders import dataset_of, make_notebook
 from nbformat.v4 import new_output
 
 from camlib.report import pages, records
+from camlib.report.claims import CLAIMS
 from camlib.report.records import SCHEMA
 from camlib.report.results import Experiment
+from camlib.stats import measure_effect
 
 
 @pytest.fixture
@@ -20,6 +22,9 @@ def report(tmp_path):
     exp = Experiment("01_x", {"seed": 7}, tmp_path)
     exp.uses(dataset_of(np.zeros((8, 4, 4, 3), np.uint8), [0, 1] * 4, synthetic=True))
     exp.add("top-1 localization error", np.repeat([True, False], 4), model="GAP", paper=("Table 2", "NIN", "top-1"))
+    exp.notebook = CLAIMS["bias_zero"].notebook
+    exp.decide("bias_zero", measure_effect([1.0, 2.0, 4.0]), n=3)
+    exp.notebook = "01_x"
     exp.write(title="T", claim="C", headline="H")
     (tmp_path / "01_x.params.yml").write_text("profile: mini\nparameters: {}\nnot_run: []\n")
     return tmp_path
@@ -51,6 +56,10 @@ def edit(report, change):
         (lambda r: r["values"][0].update(value=True), "values[0].value is True"),
         (lambda r: r["values"][0].update(interval=[1]), "values[0].interval is [1], expected two numbers"),
         (lambda r: r["values"][0].update(interval=[1, None]), "values[0].interval is [1, None]"),
+        (lambda r: r.pop("claims"), "claims is missing"),
+        (lambda r: r["claims"].append("one"), "claims[1] is 'one', expected an object"),
+        (lambda r: r["claims"][0].pop("p_other"), "claims[0].p_other is missing"),
+        (lambda r: r["claims"][0].update(interval=[1]), "claims[0].interval is [1], expected two numbers"),
         (lambda r: r["values"][0]["paper"].pop("not_comparable"), "values[0].paper.not_comparable is missing"),
     ],
 )

@@ -54,6 +54,7 @@ def test_the_notebooks_own_defaults_are_of_the_kinds_that_they_name(path):
     [
         {"share": 1}, {"fit_share": 0.5}, {"whether": False}, {"crops_images": 0}, {"seeds": [7]}, {"image": 49},
         {"data": {"dataset": "svt", "split": "all"}}, {"heldout_images": 49},
+        {"data": {"dataset": "synthetic-objects", "n": 50, "clutter": 0, "object_size": 0.5}},
         {"targets": [{"dataset": "caltech101", "per_class": 5, "test_per_class": None}]}, {"training": TRAINING},
         {"networks": [ROW, ROW | {"label": "B", "pool": "max", "geometry": "whole", "scale": 320}], "mapped": "B"},
         {"also": [{"data": {"dataset": "svt", "split": "all"}, "heldout_images": 3, "training": TRAINING}]},
@@ -113,6 +114,8 @@ def test_what_can_be_run_passes(notebook, given):
         ({"data": {"dataset": "synthetic-objects", "n": "ten"}}, "n is 'ten'; expected a whole number"),
         ({"data": {"dataset": "synthetic-objects", "n": 2.5}}, "n is 2.5; expected a whole number"),
         ({"data": {"dataset": "synthetic-objects", "size": 8}}, "size is 8; expected a whole number, at least 32"),
+        ({"data": {"dataset": "synthetic-objects", "clutter": -1}}, "clutter is -1; expected a whole number"),
+        ({"data": {"dataset": "synthetic-objects", "object_size": 0}}, "object_size is 0; expected a number above 0"),
         ({"data": {"dataset": "tiny-imagenet-200", "classes": -1}}, "classes is -1; expected a whole number"),
         ({"training": {1: 2}}, "training has the key 1; expected a name"),
         ({"training": TRAINING | {"epochs": "ten"}}, "training.epochs is 'ten'; expected a whole number, at least 1"),

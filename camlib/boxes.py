@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from camlib._kernels import distance_mask, sweep_components
+from camlib._kernels import box_enlarged, distance_mask, sweep_components
 from camlib.cam import normalize_maps, resize_map
 
 Boxes = NDArray[np.float64]
@@ -114,6 +114,30 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
     return np.array([x, y, x + width, y + height], dtype=np.float64)
 
 
+def _check_fractions(fractions: ArrayLike) -> NDArray[np.float64]:
+    wanted = np.asarray(fractions, dtype=np.float64)
+    if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
+        raise ValueError(f"fractions of shape {wanted.shape}; expected (T,), T > 0, each 0 <= fraction < 1")
+    return wanted
+
+
+def box_enlarged_maps(maps: ArrayLike, size: tuple[int, int], fractions: ArrayLike) -> Boxes:
+    """`largest_component_box` of small maps as they would be at `size`, without making them that large.
+
+    maps (k, h, w) float32, size (width, height) in pixels, fractions (T,) in [0, 1) -> (k, T, 4). Equal to
+    `threshold_boxes(resize_map(map, size), fractions)`; where a map has one row or column, up to OpenCV's rounding.
+    Raises ValueError for maps of another shape or dtype, NaN, an empty size or where `threshold_boxes` does.
+    """
+    wanted, values = _check_fractions(fractions), np.ascontiguousarray(maps)
+    if values.ndim != 3 or values.dtype != np.float32 or not values.size or min(size) < 1:
+        raise ValueError(
+            f"maps are {values.dtype} {values.shape} for size {size}; expected float32 (k, h, w), size >= 1"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"heat maps of shape {values.shape} hold NaN or infinite values; expected finite ones")
+    return box_enlarged(values, size[1], size[0], wanted).astype(np.float64)
+
+
 def _drop_overlapping(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Released step: walk down boxes (n, 4) as x0, y0, x1, y1, largest first; drop what a kept one half covers."""
     i = 0
@@ -195,9 +219,7 @@ def threshold_boxes(heatmap: ArrayLike, fractions: ArrayLike) -> Boxes:
 
     Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does.
     """
-    wanted = np.asarray(fractions, dtype=np.float64)
-    if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted < 1)).all():
-        raise ValueError(f"fractions of shape {wanted.shape}; expected (T,), T > 0, each 0 <= fraction < 1")
+    wanted = _check_fractions(fractions)
     values = check_map(heatmap)
     whole = whole_image_box(values.shape[::-1])
     if values.max() <= 0:

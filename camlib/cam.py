@@ -97,14 +97,13 @@ def merge_ten_crop(
         raise ValueError(f"maps have shape {tuple(maps.shape)}; expected (B, 10, k, h, w)")
     if merge not in ("abs_sum", "mean"):
         raise ValueError(f"merge is {merge!r}; expected 'abs_sum' or 'mean'")
-    maps = resize_maps(maps, (crop, crop))  # (B, 10, k, crop, crop)
-    if merge == "abs_sum":
-        maps = maps.abs()
-    maps = maps[:, :5] + maps[:, 5:].flip(-1)  # (B, 5, k, crop, crop): a crop and its mirror lie on the same pixels
     merged = maps.new_zeros(len(maps), maps.shape[2], *size)  # (B, k, H, W)
     coverage = maps.new_zeros(size)
-    for i, (y, x) in enumerate(_crop_corners(size, crop)):
-        merged[..., y : y + crop, x : x + crop] += maps[:, i]
+    for i, (y, x) in enumerate(_crop_corners(size, crop)):  # ten enlarged crops at once would not fit a core's cache
+        own, mirrored = (resize_maps(maps[:, j], (crop, crop)) for j in (i, i + 5))  # (B, k, crop, crop)
+        if merge == "abs_sum":
+            own, mirrored = own.abs_(), mirrored.abs_()
+        merged[..., y : y + crop, x : x + crop] += own + mirrored.flip(-1)  # they lie on the same pixels
         coverage[y : y + crop, x : x + crop] += 2
     return merged / coverage.clamp(min=1) if merge == "mean" else merged
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 from camlib._kernels import distance_mask
 from camlib.boxes import (
     _drop_overlapping,
+    box_enlarged_maps,
     box_iou,
     centre_box,
     check_boxes,
@@ -267,3 +268,63 @@ def test_threshold_boxes_equal_the_text_rule_on_real_maps(shared_data: Find) -> 
     for bad in ([], [0.2, 1.0], [[0.2]], [np.nan]):
         with pytest.raises(ValueError, match="fractions"):
             threshold_boxes(heatmap, bad)
+
+
+# ------------------------------------------------------------------------------------------------ enlarged maps
+
+FRACTIONS = np.array([0.0, 0.2, 0.5, 0.9])
+
+
+@st.composite
+def small_floats(draw: st.DrawFn) -> np.ndarray:
+    """A map with plateaus and exact zeros, or with every value its own; up to twice as large as any network's."""
+    shape = draw(st.integers(2, 28)), draw(st.integers(2, 28))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale, offset = draw(st.sampled_from([1, 1e-4, 1e4])), draw(st.sampled_from([0, 1, -1]))
+    values = rng.normal(size=shape) if draw(st.booleans()) else rng.integers(-1, 3, shape)
+    return ((values + offset) * scale).astype(np.float32)
+
+
+@settings(max_examples=400, deadline=None)  # the first example compiles
+@given(small_floats(), st.integers(1, 150), st.integers(1, 150))
+def test_boxes_of_enlarged_maps_equal_those_of_opencvs_enlargement(
+    heatmap: np.ndarray, width: int, height: int
+) -> None:
+    found = box_enlarged_maps(heatmap[None], (width, height), FRACTIONS)[0]
+    enlarged = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+    expected = [largest_component_box(enlarged, t) for t in FRACTIONS]
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None)
+@given(arrays(np.float32, st.tuples(st.just(1), st.integers(1, 9)), elements=st.integers(-2, 5)), st.booleans())
+def test_a_map_of_one_row_or_column_is_constant_along_the_other_axis(heatmap: np.ndarray, upright: bool) -> None:
+    size = (31, 47)
+    found = box_enlarged_maps((heatmap.T if upright else heatmap)[None], size, FRACTIONS)[0]
+    axis = 0 if upright else 1
+    assert (found[:, axis] == 0).all()
+    assert (found[:, axis + 2] == size[axis]).all()
+
+
+def test_enlarged_maps_by_hand() -> None:
+    one = np.array([[[0, 0, 4], [0, 0, 0]]], np.float32)
+    # Cells are 10 px wide, centres at 5, 15, 25 of 30 and 10, 30 of 40. At half of the maximum, 2: x > 20, y < 20.
+    assert box_enlarged_maps(one, (30, 40), [0.5]).tolist() == [[[20, 0, 30, 20]]]
+    assert box_enlarged_maps(-one, (30, 40), [0.0, 0.5]).tolist() == [[[0, 0, 30, 40]] * 2]  # no evidence
+    assert box_enlarged_maps(one, (3, 2), [0.5]).tolist() == [[[2, 0, 3, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("maps", "size", "fractions"),
+    [
+        (np.zeros((1, 2, 2)), (4, 4), [0.2]),
+        (np.zeros((2, 2), np.float32), (4, 4), [0.2]),
+        (np.full((1, 2, 2), np.nan, np.float32), (4, 4), [0.2]),
+        (np.zeros((1, 2, 2), np.float32), (0, 4), [0.2]),
+        (np.zeros((1, 2, 2), np.float32), (4, 4), [1.0]),
+        (np.zeros((1, 2, 2), np.float32), (4, 4), []),
+    ],
+)
+def test_what_is_no_stack_of_maps_is_refused(maps: np.ndarray, size: tuple[int, int], fractions: list[float]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        box_enlarged_maps(maps, size, fractions)

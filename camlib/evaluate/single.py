@@ -1,7 +1,8 @@
 """One crop per image and the text's rule: classes, maps and boxes of a dataset, resumable shard by shard."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -10,16 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from camlib.boxes import largest_component_box, threshold_boxes
+from camlib.boxes import box_enlarged_maps
 from camlib.cam import class_activation_maps, compare_class_maps, resize_map
 from camlib.datasets.base import Dataset
 from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
-from camlib.metrics import box_hits, correct_over_thresholds, localization_errors, map_extent
+from camlib.metrics import MapExtent, correct_over_thresholds, localization_errors, map_extent, sweep_hits
 from camlib.models import GAPNet, digest_network
 from camlib.saliency import gradient_saliency, smooth_maps
 from camlib.store import digest, run_sharded
 from camlib.transforms import Preset, crop_windows
+
+KEPT = 64  # whole maps that wait to be measured
 
 
 @dataclass
@@ -101,10 +104,10 @@ def localize(
         """maps (k + 1, h, w), the true class's last -> boxes (k + 1, T, 4) in the original image."""
         same = np.flatnonzero(classes[:-1] == classes[-1])  # the true class is among the best: box its map once
         try:
-            boxes = [_box_map(m, fractions, windows[i], dataset.sizes[i]) for m in maps[: -1 if len(same) else None]]
+            boxes = _box_maps(maps[: -1 if len(same) else None], fractions, windows[i], dataset.sizes[i])
         except ValueError as error:
             raise ValueError(f"{dataset.name}, image {dataset.ids[i]}: {error}") from error
-        return np.stack([*boxes, *(boxes[k] for k in same)])
+        return np.concatenate([boxes, boxes[same]])
 
     key = digest(
         digest_network(net), net.pool, dataset.cache_key, asdict(preset), fractions.tolist(), top, method, smooth
@@ -113,19 +116,14 @@ def localize(
     return Localization(thresholds=fractions, **arrays)
 
 
-def _box_map(heatmap: np.ndarray, fractions: np.ndarray, window: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """One map (h, w) -> boxes (T, 4): resized to its window of the original image, thresholded, boxed there."""
-    if heatmap.max() <= 0:
-        return np.tile([0.0, 0.0, size[0], size[1]], (len(fractions), 1))
+def _box_maps(maps: np.ndarray, fractions: np.ndarray, window: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Maps (k, h, w) -> boxes (k, T, 4): as large as their window of the original image, thresholded, boxed there."""
     x0, y0, x1, y1 = window
     width, height = max(1, round(x1 - x0)), max(1, round(y1 - y0))
-    resized = resize_map(heatmap, (width, height))
-    if len(fractions) == 1:
-        boxes = largest_component_box(resized, fractions[0])[None]
-    else:
-        boxes = threshold_boxes(resized, fractions)
     scale = np.array([(x1 - x0) / width, (y1 - y0) / height] * 2)
-    return boxes * scale + [x0, y0, x0, y0]
+    boxes = box_enlarged_maps(maps, (width, height), fractions) * scale + [x0, y0, x0, y0]
+    boxes[maps.max((1, 2)) <= 0] = [0, 0, *size]
+    return boxes
 
 
 def iterate_maps(
@@ -174,12 +172,19 @@ class MapMeasures(NamedTuple):
 def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
     """Measure the true class's map of every image, in one pass, shard by shard."""
 
+    def measure(heatmap: np.ndarray, boxes: np.ndarray) -> tuple[MapExtent, np.ndarray, np.ndarray]:
+        largest, best = sweep_hits(heatmap, boxes, (0.3, 0.5, 0.7))
+        return map_extent(heatmap, boxes), largest[1:2], best
+
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
-        part = dataset.subset(indices)
-        rows = []
-        for heatmap, boxes in zip(iterate_maps(net, part, preset), part.boxes, strict=True):
-            extent = map_extent(heatmap, boxes)
-            rows.append((extent, box_hits(heatmap, boxes, (0.5,)), box_hits(heatmap, boxes, components="best")))
+        part, rows = dataset.subset(indices), []
+        with ThreadPoolExecutor() as pool:
+            pending: deque[Future[tuple[MapExtent, np.ndarray, np.ndarray]]] = deque()
+            for heatmap, boxes in zip(iterate_maps(net, part, preset), part.boxes, strict=True):
+                pending.append(pool.submit(measure, heatmap, boxes))
+                if len(pending) > KEPT:
+                    rows.append(pending.popleft().result())
+            rows.extend(job.result() for job in pending)
         arrays = (np.array(column) for column in zip(*rows, strict=True))
         return dict(zip(MapMeasures._fields, arrays, strict=True))
 

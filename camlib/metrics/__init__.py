@@ -11,6 +11,7 @@ from camlib.metrics.localization import (
     localization_errors as localization_errors,
     max_box_accuracy as max_box_accuracy,
     summarize_hits as summarize_hits,
+    sweep_hits as sweep_hits,
 )
 from camlib.metrics.regions import (
     MapExtent as MapExtent,

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from camlib._kernels import sweep_components
 from camlib.boxes import (
     LEVELS,
-    NO_BOXES,
-    NO_DELTAS,
     Boxes,
     bins_8bit,
     box_iou,
@@ -157,18 +155,24 @@ def box_hits(
         order; "best" lets any component count.
     gt_boxes (M, 4), in pixels of the map. Raises ValueError for a bad map or an image without a box.
     """
+    if components not in ("largest", "best"):
+        raise ValueError(f"components is {components!r}; expected 'largest' or 'best'")
+    return sweep_hits(heatmap, gt_boxes, iou)[components == "best"]
+
+
+def sweep_hits(
+    heatmap: ArrayLike, gt_boxes: ArrayLike, iou: Sequence[float]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """`box_hits` by the largest component and by the best one, in one sweep over the map: (D, 256), (D, 256)."""
     deltas = np.array(iou, dtype=np.float64)
     if deltas.ndim != 1 or not len(deltas) or not ((deltas > 0) & (deltas <= 1)).all():
         raise ValueError(f"iou is {iou}; expected one or more values, each 0 < iou <= 1")
-    if components not in ("largest", "best"):
-        raise ValueError(f"components is {components!r}; expected 'largest' or 'best'")
     bins = bins_8bit(heatmap)
     truth = check_boxes(gt_boxes, "gt_boxes")
     if truth.ndim != 2 or not len(truth):
         raise ValueError(f"gt_boxes has shape {truth.shape}; expected (M, 4) with at least one box")
-    if components == "best":
-        return sweep_components(bins, LEVELS, np.array(truth, order="C"), deltas)[1]
-    return box_iou(sweep_components(bins, LEVELS, NO_BOXES, NO_DELTAS)[0], truth).max(1) >= deltas[:, None]
+    largest, best = sweep_components(bins, LEVELS, np.array(truth, order="C"), deltas)
+    return box_iou(largest, truth).max(1) >= deltas[:, None], best
 
 
 def summarize_hits(hits: NDArray[np.bool_], iou: Sequence[float]) -> BoxAccuracy:

@@ -1,22 +1,13 @@
-"""The compiled loops of boxes and metrics, and nothing else."""
+"""Connected regions of a map in pixels: the released rule's second mask, and all thresholds at once."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """numba.njit without the GIL, cached on disk; compiled anew in each process where no folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return numba.njit(nogil=True, error_model="numpy")(function)
+from camlib._kernels.compiled import compiled
 
 
-@_compiled
+@compiled
 def distance_mask(mask):  # type: ignore[no-untyped-def]
     """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10.
 
@@ -69,7 +60,7 @@ def distance_mask(mask):  # type: ignore[no-untyped-def]
     return far
 
 
-@_compiled
+@compiled
 def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Connected components of every superlevel set of a map, in one pass from the highest pixels down.
 

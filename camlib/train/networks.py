@@ -25,7 +25,8 @@ from camlib.models import (
     suggest_weights,
 )
 from camlib.store import data_root, file_sha256
-from camlib.train.training import get_recipe, train_model
+from camlib.train.recipes import get_recipe
+from camlib.train.training import train_model
 from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
 
 PUBLISHED = ("bundled", "torchvision", "timm")

@@ -1,15 +1,14 @@
 """Training on Accelerate: one process or many, resumable at any moment, cached by a hash of its settings."""
 
 import json
-import math
 import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from camlib.models import GAPNet, Pool, build_model, digest_network
 from camlib.store import checkpoint_dir, digest, digest_code, hold_cache, write_aside
 from camlib.train.checkpoints import is_trained, read_trained, resume
 from camlib.train.frozen import compute_maps, evaluate_maps, mirror_maps, split_trunk
+from camlib.train.recipes import Recipe, group_parameters, learning_rate
 from camlib.transforms import Preset, iterate_batches, normalize_images, pick_device, random_crop_mirror
 
 with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
@@ -31,62 +31,6 @@ with warnings.catch_warnings():  # in a notebook it asks for widgets, which noth
     from accelerate import Accelerator
 
 CHECKPOINT_EVERY_S = 300.0  # at most this much work is lost to a kill, however long an epoch is
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: SGD with momentum over whole epochs, the learning rate a function of the step alone."""
-
-    epochs: int
-    lr: float
-    schedule: Literal["step", "one_cycle"]
-    batch_size: int = 64
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    frozen: bool = False  # train the added convolution and the linear layer alone
-
-
-RECIPES = {
-    # Released solver of GoogLeNet-GAP: 160,000 iterations of 64 (8 epochs of ILSVRC), rate x0.1 every quarter of them.
-    "paper": Recipe(epochs=8, lr=0.001, schedule="step"),
-    # A short modern one for networks trained from scratch on small images.
-    "short": Recipe(epochs=8, lr=0.1, schedule="one_cycle"),
-    # The paper's addition on a ready trunk. Of 0.003, 0.01, 0.03 and 0.1 the rate with the best mean accuracy of both
-    # poolings on a fifth of the training images of 27 CUB classes; from 0.03 on max pooling diverges.
-    "head": Recipe(epochs=12, lr=0.01, schedule="one_cycle", batch_size=32, frozen=True),
-}
-
-
-def get_recipe(name: str, epochs: int) -> Recipe:
-    """Recipe `name` with `epochs` epochs (at least 1); ValueError lists the known names."""
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; expected at least 1")
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
-    return replace(RECIPES[name], epochs=epochs)
-
-
-def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
-    """Learning rate of a step in 0..total_steps-1: "step" drops x0.1 each quarter, "one_cycle" warms up for 30 %."""
-    if recipe.schedule == "step":
-        return recipe.lr * 0.1 ** (4 * step // total_steps)
-    progress = (step + 1) / total_steps
-    if progress < 0.3:
-        return recipe.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * progress / 0.3)))
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) + 1e-6
-
-
-def _parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Biases (and norm scales) without decay; biases learn twice as fast, as in the released prototxts."""
-    parameters = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    weights = [p for _, p in parameters if p.ndim > 1]
-    scales = [p for name, p in parameters if p.ndim == 1 and not name.endswith("bias")]
-    biases = [p for name, p in parameters if p.ndim == 1 and name.endswith("bias")]
-    return [
-        {"params": weights, "weight_decay": recipe.weight_decay, "lr_factor": 1.0},
-        {"params": scales, "weight_decay": 0.0, "lr_factor": 1.0},
-        {"params": biases, "weight_decay": 0.0, "lr_factor": 2.0},
-    ]
 
 
 def train_model(
@@ -159,7 +103,7 @@ def _train(
     if recipe.frozen:
         trunk, trained = split_trunk(net)
         maps, val_maps = (compute_maps(trunk, part, preset) for part in (train, val))
-    optimizer = torch.optim.SGD(_parameter_groups(trained, recipe), lr=recipe.lr, momentum=recipe.momentum)
+    optimizer = torch.optim.SGD(group_parameters(trained, recipe), lr=recipe.lr, momentum=recipe.momentum)
     trained.to(memory_format=torch.channels_last).train()
     model, optimizer = accelerator.prepare(trained, optimizer)
     steps_per_epoch = len(train) // recipe.batch_size

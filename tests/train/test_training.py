@@ -12,7 +12,7 @@ import torch
 from camlib import datasets, transforms
 from camlib.models import build_model
 from camlib.train import Recipe, frozen, get_recipe, learning_rate, train_model, training
-from camlib.train.training import RECIPES
+from camlib.train.recipes import RECIPES, group_parameters
 from camlib.transforms import PRESETS
 
 RECIPE = Recipe(epochs=2, lr=0.05, schedule="one_cycle", batch_size=16)
@@ -139,7 +139,7 @@ def test_learning_rates():
 
 def test_biases_learn_twice_as_fast_without_decay():
     net = training.build_model("alexnet_star_gap", 3)
-    weights, scales, biases = training._parameter_groups(net, get_recipe("paper", 8))
+    weights, scales, biases = group_parameters(net, get_recipe("paper", 8))
     assert (weights["weight_decay"], weights["lr_factor"]) == (5e-4, 1)
     assert (biases["weight_decay"], biases["lr_factor"]) == (0, 2)
     assert len(biases["params"]) == len(weights["params"]) == 8

@@ -3,11 +3,13 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, of pixels in 0..255 (released prototxts)
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 Geometry = Literal["crop", "whole"]
+Batch = TypeVar("Batch")
 
 # Squashed images of a dataset up to this size are kept on disk, so that no later pass decodes or resizes again.
 CACHE_LIMIT_BYTES = 3 * 2**30
@@ -111,9 +114,12 @@ def normalize_images(images: Tensor, preset: Preset) -> Tensor:
 
 
 def pick_device() -> torch.device:
-    """Where networks run: an NVIDIA GPU, else Apple's (MPS, which has no float64), else the CPU."""
+    """Where networks run: an NVIDIA GPU, else Apple's (MPS, which has no float64), else the CPU.
+
+    Of several GPUs each process of torchrun takes its own.
+    """
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -123,15 +129,19 @@ def centre_crop(images: Tensor, crop: int) -> Tensor:
     return images[..., offset : offset + crop, offset : offset + crop]
 
 
-def random_crop_mirror(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+def random_crop_mirror(
+    images: Tensor, crop: int, generator: torch.Generator, share: tuple[int, int] = (0, 1)
+) -> Tensor:
     """A random crop and a random mirror for each image: uint8 (B, 3, S, S) -> (B, 3, crop, crop).
 
     Where the crop is as large as the image (small images) it moves by up to S/16 px over edge-replicated borders.
+    share (i, n): the images are every n-th of a batch from i on, and get what they get in the whole batch.
     """
     pad = images.shape[-1] // 16 if crop == images.shape[-1] else 0
     room = images.shape[-1] + 2 * pad - crop + 1
-    y, x = torch.randint(room, (2, len(images)), generator=generator)
-    mirror = torch.rand(len(images), generator=generator) < 0.5
+    first, step = share
+    y, x = torch.randint(room, (2, len(images) * step), generator=generator)[:, first::step]
+    mirror = torch.rand(len(images) * step, generator=generator)[first::step] < 0.5
     steps = torch.arange(crop)
     rows = (y[:, None] + steps - pad).clamp(0, images.shape[-2] - 1)  # (B, crop)
     columns = x[:, None] + torch.where(mirror[:, None], steps.flip(0), steps) - pad
@@ -216,6 +226,16 @@ def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str,
         for indices, images in progress:
             out[indices] = images.numpy()
         out.flush()
+
+
+def run_ahead(batches: Iterable[Batch], count: int = 2) -> Iterator[Batch]:
+    """The same batches, made in a thread while the one before is worked on, at most `count` of them waiting."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, source, None) for _ in range(count))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, source, None))
+            yield batch
 
 
 def iterate_batches(

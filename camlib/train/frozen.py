@@ -42,10 +42,13 @@ def compute_maps(trunk: GAPNet, dataset: Dataset, preset: Preset) -> Tensor:
     return torch.from_numpy(run_sharded(label, key, len(dataset), compute, 1024, ["maps"])["maps"])
 
 
-def mirror_maps(maps: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each of (B, K, h, w) with probability one half: nearly what the trunk gives for a mirrored image."""
-    mirrored = torch.rand(len(maps), generator=generator) < 0.5
-    return torch.where(mirrored[:, None, None, None], maps.flip(-1), maps)
+def mirror_maps(maps: Tensor, generator: torch.Generator, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """Mirror each of (B, K, h, w) with probability one half: nearly what the trunk gives for a mirrored image.
+
+    share: see `transforms.random_crop_mirror`.
+    """
+    mirrored = torch.rand(len(maps) * share[1], generator=generator)[share[0] :: share[1]] < 0.5
+    return torch.where(mirrored.to(maps.device)[:, None, None, None], maps.flip(-1), maps)
 
 
 def evaluate_maps(net: GAPNet, maps: Tensor, labels: Tensor, device: torch.device) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Training on Accelerate: one process or many, resumable at any moment, cached by a hash of its settings."""
 
 import json
+import math
 import os
 import time
 import warnings
@@ -24,13 +25,14 @@ from camlib.store import checkpoint_dir, digest, digest_code, hold_cache, write_
 from camlib.train.checkpoints import is_trained, read_trained, resume
 from camlib.train.frozen import compute_maps, evaluate_maps, mirror_maps, split_trunk
 from camlib.train.recipes import Recipe, group_parameters, learning_rate
-from camlib.transforms import Preset, iterate_batches, normalize_images, pick_device, random_crop_mirror
+from camlib.transforms import Preset, iterate_batches, normalize_images, pick_device, random_crop_mirror, run_ahead
 
 with warnings.catch_warnings():  # in a notebook it asks for widgets, which nothing here uses
     warnings.filterwarnings("ignore", message="IProgress not found")
     from accelerate import Accelerator
 
 CHECKPOINT_EVERY_S = 300.0  # at most this much work is lost to a kill, however long an epoch is
+READ_EVERY = 100  # steps between looks at the loss
 
 
 def train_model(
@@ -49,12 +51,13 @@ def train_model(
     weights: what it starts from. preset: the preprocessing that it is trained with.
     Every random choice (first weights, order, crops, dropout) is a function of `seed` and the step. A run that was
     killed goes on from its last checkpoint to the same weights as an undisturbed one. Two pools with one seed see the
-    same images in the same order. Mixed precision (bfloat16) on a GPU, float32 on a CPU.
+    same images in the same order. Under torchrun or `accelerate launch` the processes share each batch; another number
+    of them can go on. float32 everywhere: that bfloat16 leaves GAP - GMP as it is has not been shown.
 
     Returns the network in eval mode, on the CPU, and its learning curve, one dict per epoch: epoch, train_loss,
     val_loss, val_top1 (accuracy, %), seconds.
-    Raises ValueError if train and val have other classes, or the loss is no longer finite (naming the step), or a
-    checkpoint is damaged (with its path and what to delete).
+    Raises ValueError if train and val have other classes, a batch does not divide among the processes, the loss is no
+    longer finite (naming the step), or a checkpoint is damaged (with its path and what to delete).
     """
     if train.classes != val.classes:
         raise ValueError(f"{train.name} {train.split} has {len(train.classes)} classes, {val.split} {len(val.classes)}")
@@ -97,8 +100,9 @@ def _train(
     folder: Path,
     settings: dict[str, Any],
 ) -> None:
-    device = pick_device().type
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if device == "cuda" else "no")
+    accelerator = Accelerator(cpu=pick_device().type == "cpu", mixed_precision="no")
+    if recipe.batch_size % accelerator.num_processes:
+        raise ValueError(f"a batch of {recipe.batch_size} does not divide among {accelerator.num_processes} processes")
     trained, maps = net, None
     if recipe.frozen:
         trunk, trained = split_trunk(net)
@@ -110,10 +114,20 @@ def _train(
     if steps_per_epoch == 0:
         raise ValueError(f"{train.name} has {len(train)} training images; one batch takes {recipe.batch_size}")
     total = steps_per_epoch * recipe.epochs
+    end = steps_per_epoch * math.ceil(recipe.epochs * recipe.share)
     step, history, losses, seconds = 0, list[dict[str, float]](), list[float](), 0.0
+    unread = list[Tensor]()  # losses on the device: reading one waits for its step
     last = folder / "last.pt"
     if last.exists():
         step, history, losses, seconds = resume(last, net, optimizer)
+
+    def read_losses() -> None:
+        if unread:
+            losses.extend(torch.stack(unread).tolist())
+            for at, loss in enumerate(losses[-len(unread) :], step - len(unread)):
+                if not math.isfinite(loss):
+                    raise ValueError(f"the loss is {loss} at step {at}: lower the learning rate ({recipe.lr})")
+            unread.clear()
 
     def save_checkpoint() -> None:
         if accelerator.is_main_process:
@@ -124,23 +138,26 @@ def _train(
 
     started = saved = time.monotonic()
     progress = tqdm(
-        total=total,
+        total=end,
         initial=step,
         desc=f"train {settings['model']} ({settings['pool']}, seed {seed})",
         disable=not accelerator.is_local_main_process,
     )
     with progress:
-        while step < total:
+        while step < end:
             epoch = step // steps_per_epoch
             for images, labels in _training_batches(train, maps, preset, recipe, seed, epoch, step, accelerator):
-                loss = _training_step(model, optimizer, images, labels, recipe, seed, step, total, accelerator)
-                losses.append(loss)
+                unread.append(_training_step(model, optimizer, images, labels, recipe, seed, step, total, accelerator))
                 step += 1
                 progress.update()
+                if len(unread) == READ_EVERY:
+                    read_losses()
                 if step % steps_per_epoch and time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                    read_losses()  # a checkpoint holds no network that is lost
                     seconds, started = seconds + time.monotonic() - started, time.monotonic()
                     save_checkpoint()
                     saved = time.monotonic()
+            read_losses()
             if maps is None:
                 val_loss, val_top1 = evaluate_classifier(net, val, preset)
             else:
@@ -184,18 +201,22 @@ def _training_batches(
     done = step % (len(train) // size)
     order = np.random.default_rng([seed, epoch]).permutation(len(train))
     order = order[done * size : len(train) // size * size]
-    share = order.reshape(-1, size)[:, accelerator.process_index :: accelerator.num_processes]
+    process, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    share = order.reshape(-1, size)[:, process::processes]
     labels = torch.from_numpy(train.labels)
     batches: Iterable[tuple[np.ndarray, Tensor]] = ((rows, maps[rows]) for rows in share) if maps is not None else ()
     if maps is None:
         batches = iterate_batches(train, preset, share.shape[1], share.reshape(-1))
-    for i, (indices, images) in enumerate(batches):
-        generator = torch.Generator().manual_seed(_mix(seed, step + i, accelerator.process_index))
+    for i, (indices, images) in enumerate(run_ahead(batches)):
+        generator = torch.Generator().manual_seed(_mix(seed, step + i, 0))
+        if torch.device(device).type == "cuda":
+            images = images.pin_memory()  # so that the copy does not wait
+        images = images.to(device, non_blocking=True)
         if maps is None:
-            images = random_crop_mirror(images, preset.crop, generator)
-            yield normalize_images(images.to(accelerator.device), preset), labels[indices].to(accelerator.device)
+            images = random_crop_mirror(images, preset.crop, generator, (process, processes))
+            yield normalize_images(images, preset), labels[indices].to(device)
         else:
-            yield mirror_maps(images, generator).to(accelerator.device), labels[indices].to(accelerator.device)
+            yield mirror_maps(images, generator, (process, processes)), labels[indices].to(device)
 
 
 def _training_step(
@@ -208,18 +229,16 @@ def _training_step(
     step: int,
     total: int,
     accelerator: Accelerator,
-) -> float:
+) -> Tensor:
     rate = learning_rate(recipe, step, total)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
     torch.manual_seed(_mix(seed, step, accelerator.process_index))  # dropout
     loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), labels)
-    if not torch.isfinite(loss):
-        raise ValueError(f"the loss is {loss.item()} at step {step}: lower the learning rate ({recipe.lr})")
     optimizer.zero_grad()
     accelerator.backward(loss)
     optimizer.step()
-    return loss.item()
+    return loss.detach()
 
 
 def _mix(*numbers: int) -> int:

@@ -81,17 +81,26 @@ def test_training_takes_images_from_workers_however_processes_start(start_method
 
 
 def test_two_runs_at_once_train_one_network(sets, own_cache, monkeypatch):
-    starts, real = [], training._train
+    starts, real, held, arrived = [], training._train, training.hold_cache, []
+
+    def hold(*arguments, **options):
+        arrived.append(1)
+        return held(*arguments, **options)
 
     def slow(*arguments):
         starts.append(1)
-        time.sleep(0.5)
+        while len(arrived) < 2:  # the other one, built by now, is about to wait
+            time.sleep(0.05)
         real(*arguments)
 
     monkeypatch.setattr(training, "_train", slow)
+    monkeypatch.setattr(training, "hold_cache", hold)
     with ThreadPoolExecutor() as pool:  # each with a lock of its own, as two processes
-        (first, _), (second, _) = pool.map(lambda _: fit(sets), "ab")
-    assert same_weights(first, second)
+        first = pool.submit(fit, sets)
+        while not starts:  # threads share torch's random state: one network is built after the other
+            time.sleep(0.05)
+        second = pool.submit(fit, sets)
+        assert same_weights(first.result()[0], second.result()[0])
     assert len(starts) == 1
 
 

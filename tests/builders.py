@@ -1,13 +1,17 @@
 """What several tests build: small trees in the official layouts, and datasets in memory."""
 
+import json
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
+from safetensors.torch import save_file
 
 from camlib.datasets import Dataset
+from camlib.models import build_model
 
 WNIDS = ["n01440764", "n01443537", "n02084071"]
 WORDS = ["tench, Tinca tinca", "goldfish, Carassius auratus", "dog, domestic dog"]
@@ -65,3 +69,13 @@ def make_notebook(path, body="print(seed)", parameters=PARAMETERS):
     path.parent.mkdir(exist_ok=True)
     nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
     return path
+
+
+def save_network(folder, images):
+    """A small network with random weights and the classes of a dataset, as files of one's own -> the weights."""
+    torch.manual_seed(0)
+    save_file(build_model("mini_gap", len(images.classes)).state_dict(), folder / "net.safetensors")
+    (folder / "names.json").write_text(json.dumps({"names": images.class_names}))
+    about = {"resize": 64, "crop": 64, "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "RGB", "range": 1}
+    (folder / "net.json").write_text(json.dumps(about | {"interpolation": "bilinear", "classes": "names.json"}))
+    return folder / "net.safetensors"

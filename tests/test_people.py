@@ -12,14 +12,13 @@ import pytest
 import skimage
 import torch
 import torchvision
-from builders import make_notebook, save_image
+from builders import make_notebook, save_image, save_network
 from PIL import Image
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from camlib import cli, datasets
 from camlib.cli import people
-from camlib.models import build_model, list_models
+from camlib.models import list_models
 from camlib.models.adapters import adapt_torchvision
 
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -120,16 +119,6 @@ def test_wrong_choices_are_said_once_before_anything_is_written(tmp_path, monkey
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         CliRunner().invoke(cli.app, ["cam", "dog.png", *arguments], catch_exceptions=False)
     assert [p.name for p in tmp_path.iterdir()] == ["dog.png"]
-
-
-def save_network(folder, images):
-    """A small network with random weights and the classes of a dataset, as files of one's own -> the weights."""
-    torch.manual_seed(0)
-    save_file(build_model("mini_gap", len(images.classes)).state_dict(), folder / "net.safetensors")
-    (folder / "names.json").write_text(json.dumps({"names": images.class_names}))
-    about = {"resize": 64, "crop": 64, "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "RGB", "range": 1}
-    (folder / "net.json").write_text(json.dumps(about | {"interpolation": "bilinear", "classes": "names.json"}))
-    return folder / "net.safetensors"
 
 
 @pytest.mark.parametrize("protocol", ["text", "released"])

@@ -133,6 +133,41 @@ class PlainLines:
 
 
 @app.command(rich_help_panel=MAKES)
+def train(
+    profile: str,
+    only: Annotated[list[int] | None, typer.Option(help="the n-th network of the list; may repeat")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="print the list, train nothing")] = False,
+) -> None:
+    """Train the networks of a profile, which its notebooks then find trained; under torchrun on several GPUs.
+
+    Each is a job of its own for a scheduler. A run that was killed goes on where it stopped.
+
+        torchrun --standalone --nproc-per-node 4 -m camlib train full --only 0
+    """
+    from camlib.report.trainings import describe_training, list_trainings
+
+    trainings = dict(enumerate(list_trainings(profile)))
+    if list_:
+        typer.echo("\n".join(f"{n:3}  {describe_training(training)}" for n, training in trainings.items()))
+        return
+    if unknown := sorted(set(only or []) - set(trainings)):
+        raise ValueError(
+            f"--only {unknown[0]}: {profile} trains {len(trainings)} networks; expected 0..{len(trainings) - 1}"
+        )
+    if profile != "mini":
+        check_data_root()
+    from camlib.train import load_network
+
+    for n in only or trainings:
+        network = load_network(**trainings[n]._asdict())
+        if people.is_first_process():
+            top1 = network.history[-1]["val_top1"]
+            typer.echo(
+                f"{n:3}  {describe_training(trainings[n])}: top-1 accuracy {top1:.1f} % on its validation images"
+            )
+
+
+@app.command(rich_help_panel=MAKES)
 def render(executed: Path) -> None:
     """Turn an executed notebook into one HTML page beside it that opens with the network off, code folded away."""
     from camlib.report.pages import render_notebook

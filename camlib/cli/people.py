@@ -1,6 +1,7 @@
 """The commands for people: photographs, a dataset's score, the networks there are, a report rendered again."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,9 +135,10 @@ def localize(
     """Score a network on a dataset with boxes: classification and localization error.
 
     The table has 95 % intervals, and two trivial answers beside the maps': the whole image and the best centre box.
-    A run that was killed goes on where it stopped.
+    A run that was killed goes on where it stopped. Runs at one time, or the processes of torchrun, share the work.
 
         camlib localize ilsvrc2012 --limit 1000
+        torchrun --standalone --nproc-per-node 4 -m camlib localize ilsvrc2012
     """
     splits = datasets.get_source(dataset).splits
     images = datasets.load(dataset, split=split or next(s for s in ("val", "test", *splits) if s in splits))
@@ -145,9 +147,14 @@ def localize(
         images = images.subset(range(limit))
     network = load_pretrained(model, weights, geometry=geometry, scale=scale)
     _check_classes(network, images)
-    typer.echo(images.describe())
-    typer.echo(f"{network.source}; rule: {protocol}\n")
-    typer.echo(_score(network, images, protocol))
+    table = _score(network, images, protocol)
+    if is_first_process():
+        typer.echo(f"{images.describe()}\n{network.source}; rule: {protocol}\n\n{table}")
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_classes(network: "Network", images: "Dataset") -> None:

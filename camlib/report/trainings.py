@@ -1,0 +1,52 @@
+"""The trainings of a profile, as separate jobs: what its notebooks would train, so that they find it trained."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from camlib.report.needs import is_network
+from camlib.report.plan import find_notebooks, read_profile
+from camlib.report.settings import read_parameters
+
+POOLS = ("avg", "max")
+
+
+class Training(NamedTuple):
+    """One network to train: what `camlib.train.load_network` takes."""
+
+    model: str
+    weights: str
+    pool: str
+    training: dict[str, Any]
+    seed: int
+
+
+def list_trainings(profile: str) -> list[Training]:
+    """The networks that a profile's notebooks train, each once, in the notebooks' order.
+
+    A network that the settings list is trained with its own pooling; settings that are one network themselves (02) are
+    trained with both, on each of their data. The dials of notebook 10 are not in the list: it trains them itself.
+    """
+    notebooks, found = find_notebooks(), list[Training]()
+    for name, overrides in read_profile(profile).items():
+        settings = read_parameters(notebooks[name]) | overrides
+        found += [one for one in _walk(settings, settings) if one not in found]
+    return found
+
+
+def _walk(value: Any, settings: dict[str, Any]) -> Iterator[Training]:
+    if is_network(value) and value["weights"] in ("train", "finetune"):
+        pools = POOLS if value is settings else (value.get("pool", "avg"),)
+        trainings = [settings["training"]]
+        if value is settings:
+            trainings += [one["training"] for one in settings.get("also", [])]
+        for training in trainings:
+            for seed in settings.get("seeds") or [settings.get("seed", 0)]:
+                yield from (Training(value["model"], value["weights"], pool, training, seed) for pool in pools)
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _walk(child, settings)
+
+
+def describe_training(training: Training) -> str:
+    """One line for people."""
+    model, weights, pool, given, seed = training
+    return f"{model}, {pool} pooling, seed {seed}: {weights} on {given['trained_on']}, {given['epochs']} epochs"

@@ -65,8 +65,9 @@ lab: $(READY) ## open the notebooks in JupyterLab (ARGS=--no-browser for a remot
 	$(BIN)jupyter lab --LabApp.default_url=/lab/tree/notebooks \
 	  --ContentsManager.post_save_hook=camlib.report.saving.refresh_index $(ARGS)
 
-reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html
+reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html (GPUS=4: train on so many)
 	@$(CAMLIB) plan '$(PROFILE)'
+	@$(if $(filter-out 1,$(GPUS)),$(PY) -m torch.distributed.run --standalone --nproc-per-node '$(GPUS)' -m camlib train '$(PROFILE)')
 	@$(CAMLIB) hold '$(OUT)' -- $(MAKE) --no-print-directory planned PROFILE='$(PROFILE)'
 	@echo "report: $(OUT)/index.html"
 

@@ -146,7 +146,7 @@ def train(
     """
     from camlib.report.trainings import describe_training, list_trainings
 
-    trainings = dict(enumerate(list_trainings(profile)))
+    trainings = dict(enumerate(list_trainings(profile, check_data=not list_)))
     if list_:
         typer.echo("\n".join(f"{n:3}  {describe_training(training)}" for n, training in trainings.items()))
         return

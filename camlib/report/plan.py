@@ -89,7 +89,7 @@ def choose_settings(profile: str, check_data: bool = True) -> dict[str, Planned]
     if profile == "auto":
         return _choose_auto()
     settings = read_profile(profile)
-    whole = _whole_settings(settings)
+    whole = complete_settings(settings)
     missing = {name: list_missing(one) for name, one in whole.items()}
     if not check_data or not any(missing.values()):
         return {name: Planned(profile, overrides, []) for name, overrides in settings.items()}
@@ -118,13 +118,13 @@ def _choose_auto() -> dict[str, Planned]:
         for name, overrides in read_profile(candidate).items():
             if name in chosen or not overrides:
                 continue  # nothing is overridden: that is no richer profile
-            kept = keep_available(_whole_settings({name: overrides})[name])
+            kept = keep_available(complete_settings({name: overrides})[name])
             if kept:
                 chosen[name] = Planned(candidate, {key: kept[0][key] for key in overrides}, kept[1])
     return {name: Planned("mini", {}, []) for name in find_notebooks()} | chosen
 
 
-def _whole_settings(overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def complete_settings(overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each notebook's defaults with its overrides."""
     notebooks = find_notebooks()
     return {name: read_parameters(notebooks[name]) | changed for name, changed in overrides.items()}

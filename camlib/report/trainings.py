@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from camlib.report.needs import is_network
-from camlib.report.plan import find_notebooks, read_profile
-from camlib.report.settings import read_parameters
+from camlib.report.plan import choose_settings, complete_settings
 
 POOLS = ("avg", "max")
 
@@ -20,15 +19,15 @@ class Training(NamedTuple):
     seed: int
 
 
-def list_trainings(profile: str) -> list[Training]:
+def list_trainings(profile: str, check_data: bool = True) -> list[Training]:
     """The networks that a profile's notebooks train, each once, in the notebooks' order.
 
     A network that the settings list is trained with its own pooling; settings that are one network themselves (02) are
     trained with both, on each of their data. The dials of notebook 10 are not in the list: it trains them itself.
+    check_data: see `choose_settings`, which also says what this raises.
     """
-    notebooks, found = find_notebooks(), list[Training]()
-    for name, overrides in read_profile(profile).items():
-        settings = read_parameters(notebooks[name]) | overrides
+    chosen, found = choose_settings(profile, check_data), list[Training]()
+    for settings in complete_settings({name: planned.parameters for name, planned in chosen.items()}).values():
         found += [one for one in _walk(settings, settings) if one not in found]
     return found
 

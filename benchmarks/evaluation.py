@@ -54,7 +54,7 @@ def main() -> None:
     torch.manual_seed(0)
     net = build_model("resnet18").to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     preset = transforms.get_preset("imagenet")
-    transforms.CACHE_LIMIT_BYTES = 0  # decode in every pass
+    transforms.CACHE_SHARE = 0  # decode in every pass
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
         folder = Path(temporary)
         photographs = draw_photographs(folder)

@@ -28,8 +28,8 @@ RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling
 Geometry = Literal["crop", "whole"]
 Batch = TypeVar("Batch")
 
-# Squashed images of a dataset up to this size are kept on disk, so that no later pass decodes or resizes again.
-CACHE_LIMIT_BYTES = 3 * 2**30
+# The squashed images of a dataset are kept, so that no later pass decodes again, if they take no more of the free disk.
+CACHE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,23 @@ def _decode_batches(dataset: Dataset, size: int, interpolation: str, batches: li
     )
 
 
+def _squashed_path(dataset: Dataset, size: int, interpolation: str) -> Path:
+    key = digest(dataset.cache_key, version("pillow"), digest_code(__name__), size, interpolation)
+    return cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.npy"
+
+
+def keeps_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> bool:
+    """Whether the squashed images of a dataset are in the cache, or would leave enough of the free disk."""
+    path = _squashed_path(dataset, size, interpolation)
+    place = next(folder for folder in path.parents if folder.is_dir())
+    return path.exists() or len(dataset) * 3 * size**2 <= CACHE_SHARE * shutil.disk_usage(place).free
+
+
 def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
     if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
         return dataset.images.transpose(0, 3, 1, 2)
-    key = digest(dataset.cache_key, version("pillow"), digest_code(__name__), size, interpolation)
-    path = cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.npy"
+    path = _squashed_path(dataset, size, interpolation)
     if not path.exists():
         what = f"decode {dataset.name} {dataset.split}"
         with hold_cache(path.stem, what):
@@ -243,12 +254,12 @@ def iterate_batches(
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield (indices (B,), squashed images uint8 (B, 3, S, S)) in the given order, by default 0..N-1.
 
-    A dataset small enough is squashed once and kept in the cache; a larger one is decoded by worker processes.
+    A dataset that fits on the disk is squashed once and kept; another one is decoded by worker processes in each pass.
     Raises what the dataset raises for a corrupt or missing image, with its path.
     """
     order = np.arange(len(dataset)) if order is None else order
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(dataset) * 3 * preset.squash**2 <= CACHE_LIMIT_BYTES:
+    if keeps_squashed(dataset, preset.squash, preset.interpolation):
         squashed = load_squashed(dataset, preset.squash, preset.interpolation)
         yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
     else:

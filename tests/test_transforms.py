@@ -69,8 +69,11 @@ def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
     with monkeypatch.context() as patch:
         patch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
         assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
-    monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", 0)  # too large for the cache: decoded by workers
-    batches = list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, np.array([5, 1, 3, 0, 2])))
+    monkeypatch.setattr(transforms, "CACHE_SHARE", 0)  # too large for the cache: decoded by workers
+    monkeypatch.setattr(transforms, "load_squashed", None)
+    assert transforms.keeps_squashed(folder_dataset, 16), "it is there"
+    expected = np.stack([squash_image(folder_dataset[i], 12) for i in range(len(folder_dataset))])
+    batches = list(transforms.iterate_batches(folder_dataset, Preset(12, 12), 4, np.array([5, 1, 3, 0, 2])))
     assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
     assert np.array_equal(torch.cat([b[1] for b in batches]).numpy(), expected[[5, 1, 3, 0, 2]])
 
@@ -96,11 +99,19 @@ def test_the_device_is_cuda_then_apples_then_the_cpu(cuda, mps, expected, monkey
     assert transforms.pick_device().type == expected
 
 
-@pytest.mark.parametrize("limit", [0, 2**30])
-def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
-    limit, tmp_path, own_cache, monkeypatch, folder_dataset
+@pytest.mark.parametrize(("free", "kept"), [(2 * 7 * 3 * 16**2, True), (2 * 7 * 3 * 16**2 - 1, False)])
+def test_squashed_images_are_kept_where_they_take_half_of_the_free_disk_at_most(
+    free, kept, folder_dataset, monkeypatch
 ):
-    monkeypatch.setattr(transforms, "CACHE_LIMIT_BYTES", limit)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert transforms.keeps_squashed(folder_dataset, 16) == kept
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
+    share, tmp_path, own_cache, monkeypatch, folder_dataset
+):
+    monkeypatch.setattr(transforms, "CACHE_SHARE", share)
     bad = next(p for p in tmp_path.rglob("*.jpg") if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises((OSError, ValueError), match=bad.name):

@@ -23,6 +23,9 @@ RELEASED: dict[str, dict[str, Any]] = {
     "vgg16_gap": {"preset": "caffe224", "classifier": "CAM_fc", "channels": 1024, "dropout": 0.5},
     "alexnet_star_gap": {"preset": "caffe227", "classifier": "fc9", "channels": 512, "dropout": 0.5},
 }
+# The same two networks trained on the 205 scenes of Places, AlexNet* without dropout.
+RELEASED["googlenet_gap_places"] = RELEASED["googlenet_gap"]
+RELEASED["alexnet_star_gap_places"] = RELEASED["alexnet_star_gap"] | {"dropout": 0.0}
 
 # Each Inception's outputs: 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj (GoogLeNet, CVPR 2015, Table 1).
 _INCEPTIONS = {
@@ -204,7 +207,7 @@ _BACKBONES: dict[str, Callable[[], nn.Sequential]] = {
 
 
 def load_released(path: str | Path, name: str) -> GAPNet:
-    """A released network (googlenet_gap, vgg16_gap, alexnet_star_gap) in eval mode, in exact Caffe arithmetic.
+    """A released network (of RELEASED) in eval mode, in exact Caffe arithmetic.
 
     Pooling sizes rounded up, local response normalisation, grouped convolutions (released prototxts). The number of
     classes is the file's. Input: RELEASED[name]["preset"] of camlib.transforms.
@@ -221,7 +224,9 @@ def load_released(path: str | Path, name: str) -> GAPNet:
     classifier, channels = facts["classifier"], facts["channels"]
     num_classes = max(1, len(blobs[classifier][0])) if classifier in blobs and blobs[classifier][0].ndim else 1
     with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the file
-        net = GAPNet(_BACKBONES[name](), nn.Linear(channels, num_classes), dropout=facts["dropout"])
+        net = GAPNet(
+            _BACKBONES[name.removesuffix("_places")](), nn.Linear(channels, num_classes), dropout=facts["dropout"]
+        )
 
     state: dict[str, Tensor] = {}
     wrong: list[str] = []

@@ -398,6 +398,13 @@ def test_ignores_the_training_classifiers(tmp_path: Path, alexnet_blobs: Blobs) 
     assert load_released(write(tmp_path / "net.caffemodel", blobs), "alexnet_star_gap").fc.out_features == CLASSES
 
 
+def test_the_places_network_is_the_same_without_dropout(tmp_path: Path, alexnet_blobs: Blobs) -> None:
+    path = write(tmp_path / "net.caffemodel", alexnet_blobs)
+    places, imagenet = load_released(path, "alexnet_star_gap_places"), load_released(path, "alexnet_star_gap")
+    assert (places.dropout.p, imagenet.dropout.p) == (0, 0.5)
+    assert all(map(torch.equal, places.state_dict().values(), imagenet.state_dict().values()))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -3,6 +3,9 @@
 weights/imagenet_googlenetCAM_train_iter_120000.caffemodel    or directly in the data folder
 weights/vgg16CAM_train_iter_90000.caffemodel
 weights/alexnetplusCAM_imagenet.caffemodel
+weights/places_googlenetCAM_train_iter_120000.caffemodel    the 205 scenes of Places, with their names
+weights/alexnetplusCAM_places205.caffemodel
+weights/categories_places205.mat
 """
 
 from importlib.util import find_spec
@@ -18,7 +21,10 @@ RELEASED_FILES: dict[str, tuple[str, ...]] = {
     ),
     "vgg16_gap": ("vgg16CAM_train_iter_90000.caffemodel",),
     "alexnet_star_gap": ("alexnetplusCAM_imagenet.caffemodel",),
+    "googlenet_gap_places": ("places_googlenetCAM_train_iter_120000.caffemodel",),
+    "alexnet_star_gap_places": ("alexnetplusCAM_places205.caffemodel",),
 }
+PLACES_NAMES = "categories_places205.mat"
 
 
 def find_released(name: str, root: str | Path) -> Path:

@@ -7,13 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torchvision
 
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
-from camlib.datasets.parsing import read_columns
-from camlib.datasets.weights import find_released
+from camlib.datasets.parsing import read_columns, read_matlab
+from camlib.datasets.weights import PLACES_NAMES, find_released
 from camlib.models import (
     BUNDLED_MODELS,
     CUT_MODELS,
@@ -83,7 +84,8 @@ def load_network(
     elif weights == "released":
         path = find_released(model, data_root())
         own, source = get_preset(RELEASED[model]["preset"]), f"{path.name}, sha256 {file_sha256(path)}"
-        network = Network(load_released(path, model), own, imagenet_names(), [], source, True)
+        names = places_names(path.with_name(PLACES_NAMES)) if model.endswith("_places") else imagenet_names()
+        network = Network(load_released(path, model), own, names, [], source, True)
     elif weights in PUBLISHED:
         net = build_model(model, pool=pool, weights=weights).eval()
         network = Network(net, published_preset(model, weights), imagenet_names(), [], f"{model}, {weights} weights")
@@ -186,3 +188,13 @@ def published_preset(model: str, weights: str) -> Preset:
 def imagenet_names() -> list[str]:
     """The names of the 1,000 ImageNet classes, in the order of the sorted wnids."""
     return list(torchvision.models.get_model_weights("resnet18")["IMAGENET1K_V1"].meta["categories"])
+
+
+def places_names(path: Path) -> list[str]:
+    """The names of the 205 scenes of Places, from the authors' list ("/a/abbey", 0); "scene 0" and so on without it."""
+    if not path.is_file():
+        return [f"scene {k}" for k in range(205)]
+    listed = dict(sorted((int(k), str(name)) for name, k in np.atleast_2d(read_matlab(path, "categories"))))
+    if list(listed) != list(range(205)):
+        raise ValueError(f"{path}: {len(listed)} categories; expected 205 with the numbers 0..204")
+    return [name[3:].replace("_", " ") for name in listed.values()]

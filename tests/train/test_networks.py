@@ -7,9 +7,12 @@ import pytest
 import timm
 import torch
 import torchvision
+from scipy.io import savemat
 
 from camlib import train
 from camlib.models import build_model, digest_network
+from camlib.train import networks
+from camlib.train.networks import places_names
 from camlib.transforms import PRESETS, Preset
 
 TRAINING = {
@@ -108,3 +111,28 @@ def test_the_bundled_network_knows_a_photograph(shared_data):
     batches = forward_batches(net, images, preset, lambda x, batch: net(x).topk(5).indices)
     right = np.concatenate([(top.numpy() == images.labels[batch][:, None]) for batch, top in batches])
     assert right.any(1).sum() >= 52  # 54 with timm's own geometry, which keeps the aspect
+
+
+def test_places_scenes_are_named_by_the_authors_list(tmp_path):
+    assert places_names(tmp_path / "categories_places205.mat")[:2] == ["scene 0", "scene 1"]
+    rows = np.empty((205, 2), object)
+    for k in range(205):
+        rows[204 - k] = (f"/s/scene_{k}", np.uint8(k)) if k else ("/a/abbey", np.uint8(0))
+    savemat(tmp_path / "categories_places205.mat", {"categories": rows})
+    names = places_names(tmp_path / "categories_places205.mat")
+    assert names[:2] == ["abbey", "scene 1"]
+    assert names[204] == "scene 204"
+    savemat(tmp_path / "categories_places205.mat", {"categories": rows[:7]})
+    with pytest.raises(ValueError, match=r"categories_places205\.mat: 7 categories; expected 205"):
+        places_names(tmp_path / "categories_places205.mat")
+
+
+def test_a_places_network_has_its_scenes_and_no_dropout(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    path = tmp_path / "alexnetplusCAM_places205.caffemodel"
+    path.touch()
+    monkeypatch.setattr(networks, "load_released", lambda file, name: (file.name, name))
+    found = train.load_network("alexnet_star_gap_places", "released")
+    assert found.net == (path.name, "alexnet_star_gap_places")
+    assert len(found.class_names) == 205
+    assert found.preset == PRESETS["caffe227"]

@@ -25,9 +25,8 @@ NUMBERS = "The paper's numbers"  # the section where it is for the reader too
 class Part(NamedTuple):
     """What a page shows in one piece."""
 
-    kind: str  # prose, heading, code, pictures, table, lines
-    content: Any  # safe HTML of prose; text of a heading; dicts of code, pictures; a Grid; texts
-    number: int = 0  # of figures and tables, from 1
+    kind: str  # prose, heading, code, strip (pictures that carry their own words), figure, table, lines
+    content: Any  # safe HTML of prose; text of a heading; dicts of code, pictures, tables; texts
 
 
 class Section(NamedTuple):
@@ -45,20 +44,20 @@ class Section(NamedTuple):
 
 def arrange_cells(notebook: Any) -> tuple[str, list[Section]]:
     """The title (the heading of the first level, "" without one) and the sections; the first has no heading."""
-    title, sections, counts = "", [Section("", "top", [])], {"pictures": 0, "table": 0}
+    title, sections = "", [Section("", "start", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading, level, text = _split_heading(cell.source)
-            if level == 1 and not title:
-                title = heading
-            elif level == 2:
-                sections.append(Section(heading, _make_anchor(heading, sections), []))
-            elif heading:
-                sections[-1].parts.append(Part("heading", heading))
-            if text.strip():
-                sections[-1].parts.append(Part("prose", _render_prose(text)))
+            for level, heading, text in _split_headings(cell.source):
+                if level == 1 and not title:
+                    title = heading
+                elif level == 2:
+                    sections.append(Section(heading, _make_anchor(heading, sections), []))
+                elif heading:
+                    sections[-1].parts.append(Part("heading", heading))
+                if text.strip():
+                    sections[-1].parts.append(Part("prose", _render_prose(text)))
         elif cell.cell_type == "code" and cell.source.strip():
-            _add_code(cell, sections[-1], counts)
+            _add_code(cell, sections[-1])
     return title, sections
 
 
@@ -78,10 +77,11 @@ def read_title(cells: list[dict[str, Any]]) -> str:
 # -------------------------------------------------------------------------------------------------------- text
 
 
-def _split_heading(source: str) -> tuple[str, int, str]:
-    """A cell's heading, its level and the text below; ("", 0, all of it) without one."""
-    found = re.match(r"(#{1,4}) +(.+)", source)
-    return (found[2].strip(), len(found[1]), source[found.end() :]) if found else ("", 0, source)
+def _split_headings(source: str) -> list[tuple[int, str, str]]:
+    """Level, heading and the text below each; (0, "", text) for what stands before the first."""
+    before, *rest = re.split(r"^(#{1,4}) +(.+)$", source, flags=re.MULTILINE)
+    marked = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+    return [(0, "", before), *((len(marks), heading.strip(), text) for marks, heading, text in marked)]
 
 
 def _make_anchor(heading: str, sections: list[Section]) -> str:
@@ -105,7 +105,7 @@ def _first_sentence(parts: list[Part]) -> str:
 # ----------------------------------------------------------------------------------------------- code and outputs
 
 
-def _add_code(cell: Any, section: Section, counts: dict[str, int]) -> None:
+def _add_code(cell: Any, section: Section) -> None:
     """The code joins the fold before it, if nothing stands between; what it gave follows."""
     tags, parts = cell.metadata.get("tags", []), section.parts
     if not (parts and parts[-1].kind == "code"):
@@ -125,15 +125,13 @@ def _add_code(cell: Any, section: Section, counts: dict[str, int]) -> None:
         elif "image/png" in data:
             pictures.append(_show_picture(output, _first_sentence(parts)))
         elif grids := read_grids(str(data.get("text/html", ""))):
-            for grid in grids:
-                counts["table"] += 1
-                parts.append(Part("table", grid, counts["table"]))
+            told = _first_sentence(parts)
+            parts += [Part("table", {"grid": grid, "caption": told or section.title}) for grid in grids]
         else:  # a value as Python writes it, or a kind that a page does not show
             folded.append(str(data.get("text/plain", f"not shown here: {', '.join(data)}")))
-    for group in [pictures] if FRONT in tags else [[picture] for picture in pictures]:
-        if group:
-            counts["pictures"] += 1
-            parts.append(Part("pictures", group, counts["pictures"]))
+    strip = [picture for picture in pictures if picture["named"]]
+    parts += [Part("strip", strip)] * bool(strip)
+    parts += [Part("figure", picture) for picture in pictures if not picture["named"]]
 
 
 def _show_picture(output: Any, fallback: str) -> dict[str, Any]:
@@ -149,20 +147,15 @@ def _show_picture(output: Any, fallback: str) -> dict[str, Any]:
         "height": told.get("height", height),
         "aspect": round(width / height, 3),
         "words": words,
+        "named": "alt" in told,
     }
 
 
 def encode_picture(picture: Image.Image, widest: int = 2200) -> str:
     """A picture as an address that holds it: WebP, at most `widest` px wide."""
-    picture = picture.convert("RGB") if picture.mode != "RGBA" else _on_white(picture)
+    picture = picture.convert("RGBA" if picture.mode == "RGBA" else "RGB")
     if picture.width > widest:
         picture = picture.resize((widest, round(picture.height * widest / picture.width)), Image.Resampling.LANCZOS)
     kept = io.BytesIO()
-    picture.save(kept, "WEBP", quality=86, method=4)
+    picture.save(kept, "WEBP", quality=86, method=2)
     return "data:image/webp;base64," + base64.b64encode(kept.getvalue()).decode()
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    ground = Image.new("RGB", picture.size, "white")
-    ground.paste(picture, mask=picture.getchannel("A"))
-    return ground

@@ -56,7 +56,10 @@ def _list_pages(folder: Path) -> list[dict[str, str]]:
 
 def _write_page(template: str, path: Path, **context: Any) -> None:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("camlib.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("camlib.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     context |= {"policy": POLICY, "version": version("camlib"), "pages": _list_pages(path.parent)}
     with write_aside(path) as aside:
@@ -77,7 +80,8 @@ def render_notebook(executed: Path) -> None:
         "profile": profile,
         "ran": _read_date(notebook),
         "record": parse_record(results.read_text(encoding="utf-8")) if results.exists() else None,
-        "files": [f"{executed.stem}.{suffix}" for suffix in ("ipynb", "params.yml")] + [results.name] * results.exists(),
+        "files": [f"{executed.stem}.{suffix}" for suffix in ("ipynb", "params.yml")]
+        + [results.name] * results.exists(),
         "highlight": _style_code(),
     }
     _write_page("page.html.j2", executed.with_suffix(".html"), **context)
@@ -104,7 +108,9 @@ def write_index(folder: Path) -> list[str]:
         "words": WORDS,
         "strip": _read_front(folder, "00_quickstart"),
         "data": _name_data(records),
-        "licences": {name: REGISTRY[name].licence for name in [BUNDLED, *_name_data(records)[False]] if name in REGISTRY},
+        "licences": {
+            name: REGISTRY[name].licence for name in [BUNDLED, *_name_data(records)[False]] if name in REGISTRY
+        },
         "not_run": not_run,
         "unregistered": {r["title"]: why for r in records if r["claims"] and (why := find_unregistered(r))},
         "cards": [_make_card(folder, record, about) for record, about in zip(records, list_runs(records), strict=True)],

@@ -38,7 +38,7 @@ def set_style() -> None:
 
 
 def describe_figure(fig: Figure) -> str:
-    """What a figure shows, in words: its title, its panels' titles, its axes and its lines, as far as they are named."""
+    """What a figure shows, in words: its title, its panels, its axes and its lines, as far as they are named."""
     parts = {
         "": [fig.get_suptitle()],
         "Panels: ": [ax.get_title() for ax in fig.axes],

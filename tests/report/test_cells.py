@@ -1,4 +1,4 @@
-"""A notebook's cells as parts of a page: what a reader sees, what is folded, what is left out, nothing run as markup."""
+"""A notebook's cells as parts of a page: what a reader sees, what is folded, what is left out, nothing that acts."""
 
 import base64
 import io

@@ -75,7 +75,7 @@ reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html (
 PLANNED := $(patsubst %.params.yml,%,$(wildcard $(OUT)/*.params.yml))
 SUMMARY := $(OUT)/90_summary
 EXPERIMENTS := $(filter-out $(SUMMARY),$(PLANNED))
-PAGES := camlib/report/pages.py $(wildcard camlib/report/templates/*)
+PAGES := $(wildcard $(addprefix camlib/report/,pages.py cells.py grids.py templates/*))
 
 planned: $(OUT)/index.html
 

@@ -1,5 +1,7 @@
 """Pictures: what is drawn where, legends, axis labels; colours that stay apart; nothing cut off or covered."""
 
+import io
+
 import matplotlib as mpl
 
 mpl.use("Agg")  # before pyplot: a machine without a screen
@@ -157,6 +159,32 @@ def test_boxes_of_another_shape_are_refused(wrong):
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match=r"expected \(n, 4\)"):
         viz.draw_boxes(ax, wrong, "red", "box")
+
+
+def test_a_stacked_picture_stands_above_its_map_and_box():
+    picture, heatmap = noise(0), np.linspace(0, 1, 40 * 60).reshape(40, 60)
+    shown = viz.stack_map(picture, heatmap, [10, 5, 30, 25], "a noise")
+    assert shown._repr_mimebundle_()[1]["image/png"]["alt"] == "a noise"
+    pixels = np.asarray(Image.open(io.BytesIO(shown.data)))
+    assert pixels.shape == (40 + 4 + 40, 60, 4)
+    np.testing.assert_array_equal(pixels[:40, :, :3], picture)
+    assert (pixels[40:44, :, 3] == 0).all(), "a gap that lets the page through"
+    lower, overlay = pixels[44:, :, :3], viz.overlay_map(picture, heatmap)
+    framed = np.zeros((40, 60), bool)
+    framed[5:25, 10:30] = True
+    framed[7:23, 12:28] = False
+    assert (lower[framed] == 255).all()
+    np.testing.assert_array_equal(lower[~framed], overlay[~framed])
+
+
+def test_a_figure_says_in_words_what_it_shows():
+    fig, axes = plt.subplots(1, 2)
+    fig.suptitle("Two\npanels")
+    axes[0].set(title="left", xlabel="epoch", ylabel="loss")
+    axes[0].plot([1, 2], label="GAP")
+    axes[1].plot([1, 2], label="GAP")
+    assert viz.describe_figure(fig) == "Two panels. Panels: left. Axes: loss against epoch. Shown: GAP"
+    assert viz.describe_figure(plt.figure()) == "A figure"
 
 
 def test_colours_stay_apart():

@@ -17,7 +17,8 @@ SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 # A change in these cannot change what a notebook computes.
 NOT_COMPUTING = (
     "cli/__init__.py", "cli/people.py", "__main__.py", "report/plan.py", "report/settings.py", "report/needs.py",
-    "report/pages.py", "report/evidence.py", "report/saving.py", "report/trainings.py",
+    "report/pages.py", "report/cells.py", "report/grids.py", "report/evidence.py", "report/saving.py",
+    "report/trainings.py",
 )  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 

@@ -140,11 +140,19 @@ def describe_primary(verdict: Verdict) -> str:
     found = verdict.primary
     if found is None:
         return verdict.why
-    low, high = found["interval"]
     p = "p < .001" if verdict.p is not None and verdict.p < 0.001 else f"p = {verdict.p:.3f}"
     seeds = f", {found['seeds']} seeds" if found["seeds"] > 1 else ""
-    text = f"{found['estimate']:+.1f} {found['unit']} [{low:+.1f}, {high:+.1f}], {p}, {found['n']:,} images{seeds}"
+    text = f"{describe_estimate(verdict)}, {p}, {found['n']:,} images{seeds}"
     return f"{text}, {found['dataset']}" + (f" ({verdict.why})" if verdict.why else "")
+
+
+def describe_estimate(verdict: Verdict) -> str:
+    """ "-5.2 points [-7.0, -3.4]", or "" where nothing was measured."""
+    found = verdict.primary
+    if found is None:
+        return ""
+    low, high = found["interval"]
+    return f"{found['estimate']:+.1f} {found['unit']} [{low:+.1f}, {high:+.1f}]"
 
 
 # ------------------------------------------------------------------------------------------------------- the numbers

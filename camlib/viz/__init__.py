@@ -17,6 +17,7 @@ from camlib.viz.pictures import (
     plot_gallery as plot_gallery,
     plot_side_by_side as plot_side_by_side,
     shorten as shorten,
+    stack_map as stack_map,
 )
 from camlib.viz.style import (
     LINE_STYLES as LINE_STYLES,
@@ -29,6 +30,7 @@ from camlib.viz.style import (
     add_legend as add_legend,
     check_lengths as check_lengths,
     check_names as check_names,
+    describe_figure as describe_figure,
     set_style as set_style,
     set_title as set_title,
     wrap_text as wrap_text,

@@ -1,15 +1,18 @@
 """Images with maps and boxes over them: galleries, a dataset's images, methods side by side."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Image as DisplayedImage
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image as PilImage, ImageDraw
 
 from camlib.cam import normalize_maps
 from camlib.datasets.base import Dataset
@@ -156,6 +159,23 @@ def plot_side_by_side(
                 draw_boxes(ax, true[i], TRUE_COLOUR, TRUE_LABEL)
     add_legend(fig, maps=True)
     return fig
+
+
+def stack_map(image: Image, heatmap: ArrayLike, boxes: ArrayLike, words: str) -> DisplayedImage:
+    """A picture (H, W, 3) uint8 above itself with its map (H, W) and boxes (n, 4) or (4,), at its own size.
+
+    words: what a page writes below it, and what stands for it where it can't be seen.
+    """
+    lower = PilImage.fromarray(overlay_map(image, heatmap))
+    line = max(min(lower.size) // 100, 2)  # px
+    for x0, y0, x1, y1 in np.atleast_2d(np.asarray(boxes, dtype=np.float64)).tolist():
+        ImageDraw.Draw(lower).rectangle((x0, y0, x1 - 1, y1 - 1), outline="white", width=line)
+    both = PilImage.new("RGBA", (lower.width, 2 * lower.height + 2 * line))
+    both.paste(PilImage.fromarray(image), (0, 0))
+    both.paste(lower, (0, lower.height + 2 * line))
+    kept = io.BytesIO()
+    both.save(kept, "PNG")
+    return DisplayedImage(data=kept.getvalue(), format="png", alt=words)
 
 
 def _picture_axes(images: Sequence[Image], columns: int, cell: float, title: str) -> tuple[Figure, NDArray[Any]]:

@@ -8,10 +8,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython.core.getipython import get_ipython
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -23,9 +25,28 @@ MAP_LABEL = "heat map (bright = high)"
 
 
 def set_style() -> None:
-    """Theme of every figure, for a notebook's setup cell: colour-blind palette, small type, 110 dpi."""
+    """Theme of every figure, for a notebook's setup cell: colour-blind palette, small type, 110 dpi.
+
+    In a notebook figures are twice as sharp as they are large, and say in words what they show.
+    """
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     plt.rcParams.update({"figure.dpi": 110, "axes.grid": True, "grid.alpha": 0.4, "legend.frameon": False})
+    if (shell := get_ipython()) is not None:
+        set_matplotlib_formats("retina")
+        plain = shell.display_formatter.formatters["text/plain"]
+        plain.for_type(Figure, lambda fig, printer, cycle: printer.text(describe_figure(fig)))
+
+
+def describe_figure(fig: Figure) -> str:
+    """What a figure shows, in words: its title, its panels, its axes and its lines, as far as they are named."""
+    parts = {
+        "": [fig.get_suptitle()],
+        "Panels: ": [ax.get_title() for ax in fig.axes],
+        "Axes: ": [f"{ax.get_ylabel() or 'rows'} against {ax.get_xlabel()}" for ax in fig.axes if ax.get_xlabel()],
+        "Shown: ": [text for ax in fig.axes for text in ax.get_legend_handles_labels()[1]],
+    }
+    named = {key: dict.fromkeys(" ".join(text.split()) for text in texts if text) for key, texts in parts.items()}
+    return ". ".join(key + "; ".join(texts) for key, texts in named.items() if texts) or "A figure"
 
 
 def check_names(what: str, named: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -133,7 +133,8 @@ def test_the_front_page_opens_with_the_claims(kept):
     pages.write_index(kept)
     page = (kept / "index.html").read_text()
     assert page.index(CLAIMS["bias_zero"].text) < page.index('id="01_x"'), "claims first"
-    assert '<span class="word holds">holds</span> +0.1 points' in page
+    assert '<span class="word holds">holds</span> <span class="estimate">+0.1 points' in page
     assert "Not registered before the run: T: this checkout does not hold" in page
-    assert "50.0 [40.0, 60.0]" in page
+    numbers = (kept / "numbers.html").read_text()
+    assert '50.0 <span class="interval">[40.0, 60.0]</span>' in numbers
     assert page.count('class="tag synthetic"') == 2

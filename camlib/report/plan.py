@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from camlib import store
-from camlib.report.needs import keep_available, list_missing, name_missing
+from camlib.report.needs import keep_available, list_data, list_missing, name_missing
 from camlib.report.settings import check_parameters, read_cells, read_parameters, read_yaml
 from camlib.store import digest, digest_package, file_sha256, hold, write_aside
 
@@ -74,6 +74,17 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
             check_parameters({} if overrides is None else overrides, notebooks[name], f"params/{file}")
             settings[name] = settings.get(name, {}) | (overrides or {})
     return settings | {name: {} for name, path in notebooks.items() if set(read_parameters(path)) == {"report_dir"}}
+
+
+def list_users() -> dict[str, list[str]]:
+    """Dataset or network with released weights -> the numbers of the notebooks that take it in some profile."""
+    pairs = {
+        (data, notebook.partition("_")[0])
+        for profile in read_profiles()
+        for notebook, settings in _whole_settings(read_profile(profile)).items()
+        for data in list_data(settings)
+    }
+    return {data: sorted(number for name, number in pairs if name == data) for data, _ in pairs}
 
 
 # ------------------------------------------------------------------------------------------------ the plan

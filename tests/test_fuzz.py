@@ -21,7 +21,7 @@ from safetensors.torch import save
 from scipy.io import savemat
 
 from camlib.caffe import _net_parameter, read_caffemodel
-from camlib.datasets import parsing
+from camlib.datasets import parsing, tiny_imagenet
 from camlib.datasets.archives import find_damage
 from camlib.datasets.base import Dataset
 from camlib.datasets.imagenet import _devkit_synsets, read_submission

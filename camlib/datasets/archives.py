@@ -77,10 +77,10 @@ class _EndingTarInfo(tarfile.TarInfo):
     """A tar file ends with blocks of zeros: one that was cut between two members has none, and tarfile is content."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_EndingTarInfo":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_EndingTarInfo":
         if not buf:
             raise tarfile.ReadError("it ends before its end is marked")
-        return super().frombuf(buf, encoding, errors)  # type: ignore[return-value]
+        return super().frombuf(buf, encoding, errors)
 
 
 def check_member(name: str) -> str:
@@ -177,14 +177,12 @@ def unpack(path: Path, root: Path, to: str, about: dict[str, Any] | None = None)
     try:
         check_space(aside, _measure(path), f"unpack {path.name}")
         with tqdm(desc=f"unpack {path.name}", unit=" files", disable=None, leave=False) as bar:
-            _unpack_into(aside, path, path.name, _Allowance(path.stat().st_size, bar), nested=True)
-            files = bar.n
+            _unpack_into(aside, path, str(path), _Allowance(path.stat().st_size, bar), nested=True)
         folder = _find_named(aside, to)
         if about is not None:
-            with open(folder / NOTE, "x", encoding="utf-8") as note:
-                json.dump(
-                    about | {"files": sum(len(names) for *_, names in os.walk(folder)) - 1, "members": files}, note
-                )
+            files = sum(len(names) for *_, names in os.walk(folder))
+            with open(folder / NOTE, "w", encoding="utf-8") as note:
+                json.dump(about | {"files": files}, note)
         os.replace(folder, target)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -221,9 +219,9 @@ def _measure(path: Path) -> int:
         raise ValueError(f"{path}: not a whole zip file ({error})") from error
 
 
-def _unpack_into(folder: Path, path: Path, name: str, left: _Allowance, nested: bool) -> None:
+def _unpack_into(folder: Path, path: Path, label: str, left: _Allowance, nested: bool) -> None:
     try:
-        for member in _iterate_members(path, name):
+        for member in _iterate_members(path, path.name):
             place = folder / check_member(member.name)
             left.take(1, 0)
             if member.is_folder:
@@ -235,25 +233,27 @@ def _unpack_into(folder: Path, path: Path, name: str, left: _Allowance, nested: 
                     left.take(0, len(block))
                     sink.write(block)
             if nested and place.name.lower().endswith(PACKED):
-                _unpack_inner(place, left)
+                _unpack_inner(place, f"{label}/{member.name}", left)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise ValueError(f"{path}: refused, its member {member.name!r} is there twice") from error
+        raise ValueError(f"{label}: refused, its member {member.name!r} is there twice") from error
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno:  # of the disk, not of the archive
             raise
-        text = str(error)
-        said = text.startswith(str(path.parent))  # by an archive inside this one
-        raise ValueError(text if said else f"{path}: refused, {text or type(error).__name__}") from error
+        text = str(error) or type(error).__name__
+        said = text.startswith(label)  # by an archive inside this one
+        raise ValueError(text if said else f"{label}: refused, {text}") from error
 
 
-def _unpack_inner(path: Path, left: _Allowance) -> None:
+def _unpack_inner(path: Path, label: str, left: _Allowance) -> None:
     """Put a folder in place of an archive that came out of another one."""
-    stem = re.sub(r"(\.tar)?\.\w+$", "", path.name)
+    target = path.with_name(re.sub(r"(\.tar)?\.\w+$", "", path.name))
+    if target.exists():
+        raise FileExistsError(target)
     aside = path.with_name(f".{path.name}.unpacking")
     aside.mkdir()
-    _unpack_into(aside, path, path.name, left, nested=False)
+    _unpack_into(aside, path, label, left, nested=False)
     path.unlink()
-    os.rename(_find_named(aside, stem), path.with_name(stem))
+    os.rename(_find_named(aside, target.name), target)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -133,7 +133,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)ruff format --check .
 	$(BIN)mypy
 
-data: $(READY) ## say which datasets are there, and how to get the others
+data: $(READY) ## say which datasets are there (camlib data get NAME gets one)
 	@$(CAMLIB) data
 
 bench: $(READY) ## speed against peers, as ratios measured in one run

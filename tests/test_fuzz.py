@@ -21,10 +21,10 @@ from safetensors.torch import save
 from scipy.io import savemat
 
 from camlib.caffe import _net_parameter, read_caffemodel
-from camlib.datasets import parsing
+from camlib.datasets import parsing, tiny_imagenet
 from camlib.datasets.archives import find_damage
 from camlib.datasets.base import Dataset
-from camlib.datasets.imagenet import _devkit_synsets, read_submission, read_tiny_imagenet
+from camlib.datasets.imagenet import _devkit_synsets, read_submission
 from camlib.models import read_weights
 from camlib.report import records, tables
 from camlib.report.results import Experiment
@@ -294,7 +294,7 @@ def test_archives(folder, content):
     path = folder / "tiny-imagenet-200.zip"
     path.write_bytes(content)
     options = {"classes": None, "per_class": None}
-    check_read(path, lambda p: read_tiny_imagenet("tiny", "val", {"images": p}, **options), named=False)
+    check_read(path, lambda p: tiny_imagenet.read("tiny", "val", {"images": p}, **options), named=False)
     assert content == tiny_zip() or path.name in find_damage(path) or zipfile.is_zipfile(path)
 
 

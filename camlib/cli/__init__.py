@@ -10,12 +10,11 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from camlib import datasets, store
-from camlib.cli import people
-from camlib.datasets.weights import RELEASED_FILES, find_released
+from camlib import store
+from camlib.cli import data, people
 from camlib.report.plan import read_overrides, write_plan
 from camlib.report.settings import check_parameters, parse_value, read_yaml
-from camlib.store import check_data_root, data_root
+from camlib.store import check_data_root
 
 # Variables of the shell that would reach the kernel: figures that are not kept, other packages.
 CHANGES_RESULTS = ("MPLBACKEND", "JUPYTER_PATH")
@@ -27,6 +26,7 @@ PEOPLES, MAKES = "For people", "For make and the project's upkeep"
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 for command in people.COMMANDS:
     app.command(rich_help_panel=PEOPLES)(command)
+app.add_typer(data.app, name="data", rich_help_panel=PEOPLES)
 
 
 @app.command(rich_help_panel=MAKES)
@@ -46,20 +46,6 @@ def hold(folder: Path, command: list[str]) -> None:
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
     raise typer.Exit(1 if code < 0 or code == INTERRUPTED else code)  # who was interrupted has said so
-
-
-@app.command(rich_help_panel=PEOPLES)
-def data() -> None:
-    """Say which datasets and released weights are there; of the others what is missing and how to get it."""
-    check_data_root()
-    typer.echo(f"data folder: {data_root()}\n")
-    for name in RELEASED_FILES:
-        try:
-            typer.echo(f"released weights of {name}: {find_released(name, data_root())}\n")
-        except FileNotFoundError as error:
-            typer.echo(f"{error}\n")
-    for name in datasets.REGISTRY:
-        typer.echo(f"{name}: there\n" if datasets.is_available(name) else f"{datasets.describe_missing(name)}\n")
 
 
 @app.command(rich_help_panel=MAKES)

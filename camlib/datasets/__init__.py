@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from camlib.datasets import action40, class_folders, coco, cub200, imagenet, photos, sun, svt, synthetic
-from camlib.datasets.archives import find_damage
+from camlib.datasets import action40, class_folders, coco, cub200, imagenet, photos, sun, svt, synthetic, tiny_imagenet
+from camlib.datasets.archives import find_damage, read_note
 from camlib.datasets.base import (
     Dataset,
     Source,
@@ -19,6 +19,7 @@ from camlib.datasets.base import (
     keep_classes,
     random_split,
 )
+from camlib.datasets.download import CHANGED
 from camlib.datasets.options import check_options
 from camlib.datasets.parsing import find_place
 from camlib.datasets.photos import load_photos
@@ -33,6 +34,7 @@ REGISTRY: dict[str, Source] = {
     **synthetic.SOURCES,
     **photos.SOURCES,
     **imagenet.SOURCES,
+    **tiny_imagenet.SOURCES,
     **cub200.SOURCES,
     **class_folders.SOURCES,
     **sun.SOURCES,
@@ -70,8 +72,10 @@ def is_available(name: str, root: str | Path | None = None, train: bool = False)
 def describe_missing(name: str, root: str | Path | None = None, train: bool = False) -> str:
     """What is missing of a dataset, where it goes, how to get it and on what terms."""
     source, missing = get_source(name), _missing(name, root, train)
-    archives = [a.url + (f" (md5 {a.md5})" if a.md5 else "") for a in source.archives]
-    get = "\n    ".join([*archives, *([source.get] if source.get else [])])
+    checks = {a.url: f"md5 {a.md5}" if a.md5 else f"sha256 {a.sha256}" if a.sha256 else "" for a in source.archives}
+    archives = [f"{url} ({check or 'unverified: no published checksum'})" for url, check in checks.items()]
+    command = [] if source.by_hand or not archives else [f"camlib data get {name}"]
+    get = "\n    ".join([*command, *archives, *([source.get] if source.get else [])])
     folder = data_root() if root is None else Path(root)
     return (
         f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n"
@@ -105,6 +109,8 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     found = {role: find_place(folder, *places) for role, places in {**source.required, **source.optional}.items()}
     places = {"root": folder} | {role: place for role, place in found.items() if place}
     dataset = source.read(name, split, places, **{**source.options, **options})
+    if any(read_note(folder / archive.to).get("check") == CHANGED for archive in source.archives):
+        dataset.source += "; unverified: unpacked from an archive with another checksum than the published"
     whole = source.images.get(split, len(dataset))
     if len(dataset) < whole:
         dataset.info["whole"] = whole

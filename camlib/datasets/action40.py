@@ -81,9 +81,9 @@ SOURCES = {
         RESEARCH,
         required={role: (f"Stanford40/{folder}", f"action40/{folder}") for role, folder in _PARTS.items()},
         archives=tuple(
-            Archive(f"http://vision.stanford.edu/Datasets/Stanford40_{folder}.zip") for folder in _PARTS.values()
+            Archive(f"http://vision.stanford.edu/Datasets/Stanford40_{folder}.zip", f"Stanford40/{folder}")
+            for folder in _PARTS.values()
         ),
-        get="all three into Stanford40/",
         protocol="official",
         classes=40,
         images={"train": 4000, "test": 5532},

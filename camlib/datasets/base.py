@@ -180,10 +180,22 @@ def _open_zip(path: str, process: int) -> zipfile.ZipFile:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download: its address, and its MD5 where one was published."""
+    """A file to download.
+
+    to: what it becomes below the data folder: the folder that it is unpacked as, or, if it is no archive, its place.
+    md5, sha256, size (bytes): where they are known. A SHA-256 here is the one that TensorFlow Datasets recorded.
+    """
 
     url: str
+    to: str
     md5: str = ""
+    sha256: str = ""
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,7 @@ class Source:
     read(name, split, places, **options) -> Dataset. `places` holds "root" and what was found of the three tables.
     required: role -> alternative places below the root (or patterns), any one of which will do.
     to_train: the same, needed by the training split alone. optional: the same, used where it is there.
+    by_hand: nothing is downloaded, for it takes a registration or has no address; `get` says what to do.
     protocol: how Table 5 splits it. "official": one training and one test list. "partitions": ten official ones.
         "draws": random draws of `per_class` and `test_per_class` images. "attributes": none. "": no such experiment.
     classes: how many the whole dataset has. images: split -> how many images the whole split has.
@@ -207,6 +220,7 @@ class Source:
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
     get: str = ""
+    by_hand: bool = False
     protocol: Protocol = ""
     classes: int | None = None
     images: Mapping[str, int] = field(default_factory=dict)

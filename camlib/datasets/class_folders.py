@@ -10,6 +10,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,17 +47,20 @@ def read(
     return build_folder_dataset(name, split, base, images, classes, source=source)
 
 
-def _source(name: str, place: tuple[str, ...], archive: Archive, licence: str, train: int, test: int | None) -> Source:
+def _source(
+    name: str, place: tuple[str, ...], licence: str, train: int, test: int | None, *archives: Archive, **given: Any
+) -> Source:
     return Source(
         read,
         ("train", "test", "all"),
         licence,
         required={"images": place},
-        archives=(archive,),
+        archives=archives,
         protocol="draws",
         classes=CLASSES[name],
         images={"all": IMAGES[name]} if name in IMAGES else {},
         options={"seed": 0, "per_class": train, "test_per_class": test},
+        **given,
     )
 
 
@@ -65,33 +69,39 @@ SOURCES = {
     "caltech101": _source(
         "caltech101",
         ("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories", "101_ObjectCategories"),
-        Archive(f"{_CALTECH}mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"),
         "CC BY 4.0",
         30,
         None,
+        Archive(f"{_CALTECH}mzrjq-6wc02/files/caltech-101.zip", "caltech-101", "3138e1922a9193bfa496528edbbc45d0"),
     ),
     "caltech256": _source(
         "caltech256",
         ("caltech256/256_ObjectCategories", "256_ObjectCategories"),
-        Archive(f"{_CALTECH}nyy15-4j048/files/256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d"),
         "CC BY 4.0",
         30,
         None,
+        Archive(
+            f"{_CALTECH}nyy15-4j048/files/256_ObjectCategories.tar",
+            "caltech256/256_ObjectCategories",
+            "67b4f42ca05d46448c6bb8ecd2220f6d",
+        ),
     ),
     "scene15": _source(
         "scene15",
         ("scene15", "15-Scene"),
-        Archive("https://figshare.com/articles/dataset/7007177"),
         "CC BY 4.0",
         50,
         None,
+        get="download the archive of https://figshare.com/articles/dataset/7007177 and unpack it as scene15/<class>/",
+        by_hand=True,
     ),
     "event8": _source(
         "event8",
         ("event_dataset", "event8"),
-        Archive("http://vision.stanford.edu/lijiali/event_dataset/event_dataset.rar"),
         RESEARCH,
         70,
         60,
+        Archive("http://vision.stanford.edu/lijiali/event_dataset/event_dataset.rar", "event_dataset"),
+        get="a .rar is not unpacked for you: `unrar x event_dataset.rar` in the data folder",
     ),
 }

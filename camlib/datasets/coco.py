@@ -96,7 +96,7 @@ def _read_instances(path: Path, table: dict[str, Any], listed: set[int]) -> dict
     return found
 
 
-_ZIPS = "http://images.cocodataset.org/zips/"
+_COCO = "http://images.cocodataset.org/"
 SOURCES = {
     "coco": Source(
         read,
@@ -114,11 +114,25 @@ SOURCES = {
             "training images": ("coco/train2017", "coco/images/train2017"),
         },
         archives=(
-            Archive(f"{_ZIPS}val2017.zip"),
-            Archive(f"{_ZIPS}train2017.zip"),
-            Archive("http://images.cocodataset.org/annotations/annotations_trainval2017.zip"),
+            Archive(
+                f"{_COCO}zips/val2017.zip",
+                "coco/val2017",
+                sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+                size=815_585_330,
+            ),
+            Archive(
+                f"{_COCO}annotations/annotations_trainval2017.zip",
+                "coco/annotations",
+                sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+                size=252_907_541,
+            ),
+            Archive(
+                f"{_COCO}zips/train2017.zip",
+                "coco/train2017",
+                sha256="69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+                size=19_336_861_798,
+            ),
         ),
-        get="all into coco/",
         classes=1,
         images={"train": 118287, "val": 5000},
     )

@@ -67,7 +67,9 @@ SOURCES = {
         archives=(
             Archive(
                 "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+                "CUB_200_2011",
                 "97eceeb196236b17998738112f37df78",
+                size=1_150_585_339,
             ),
         ),
         protocol="official",

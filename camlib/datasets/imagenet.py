@@ -1,4 +1,4 @@
-"""ImageNet: the ILSVRC2012 localization set, Tiny-ImageNet-200, single photographs; the devkit's submission files.
+"""ImageNet: the ILSVRC2012 localization set, single photographs; the devkit's submission files.
 
 ILSVRC2012, the official archives, each unpacked into a folder of its name
 
@@ -25,19 +25,8 @@ LOC_synset_mapping.txt
 
 A list of the images that are left out of localization, ILSVRC20xx_clsloc_validation_blacklist.txt (xx from 13), comes
 with the development kits of later years: one number per line. Without it no image is excluded.
-
-Tiny-ImageNet-200, unpacked or as its zip: boxes are inclusive pixels from 0, file, (wnid,) x0 y0 x1 y1, tab-separated
-
-    tiny-imagenet-200/wnids.txt               n02124075
-    tiny-imagenet-200/words.txt               n00001740	entity
-    tiny-imagenet-200/train/<wnid>/<wnid>_boxes.txt    n01443537_0.JPEG	0	10	63	58
-    tiny-imagenet-200/val/val_annotations.txt          val_0.JPEG	n03444034	0	32	44	62
-    tiny-imagenet-200/{train/<wnid>,val}/images/*.JPEG
 """
 
-import hashlib
-import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +34,6 @@ from typing import Any
 
 import numpy as np
 
-from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import Archive, Dataset, Source
 from camlib.datasets.parsing import (
     build_folder_dataset,
@@ -67,57 +55,7 @@ from camlib.datasets.parsing import (
 from camlib.store import data_root, write_aside
 
 RESEARCH = "non-commercial research; the photographs belong to their owners"
-TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 ILSVRC_META = "ILSVRC2012_devkit_t12/data/meta.mat"
-
-
-def read_tiny_imagenet(
-    name: str, split: str, places: Mapping[str, Path], *, classes: int | None, per_class: int | None
-) -> Dataset:
-    """Tiny-ImageNet-200 from its folder or its zip.
-
-    classes, per_class: read only the first n wnids, the first n images of each.
-    """
-    place = places["images"]
-    base: Path | zipfile.Path = place
-    source, archive, prefix = f"folder {place.name}", None, str(place)
-    if place.is_file():
-        md5 = hashlib.md5(place.read_bytes(), usedforsecurity=False).hexdigest()
-        source = f"{place.name}, md5 {md5} ({'the official' if md5 == TINY_MD5 else 'not the official'} archive)"
-        archive, prefix = str(place), "tiny-imagenet-200"
-        try:
-            base = zipfile.Path(place, f"{prefix}/")
-        except UNREADABLE_MEMBER as error:
-            raise ValueError(f"{place}: not a zip file, perhaps an incomplete download ({error})") from error
-    if not (base / "wnids.txt").is_file():
-        raise FileNotFoundError(f"{place}: expected wnids.txt, words.txt, train and val in its folder {prefix}")
-    words = read_pairs(base / "words.txt", "\t")
-    known = sorted(cells[0] for cells in read_cells(base / "wnids.txt"))
-    if classes is not None and classes > len(known):
-        raise ValueError(f"{name}: classes is {classes}; {base / 'wnids.txt'} lists {len(known)}")
-    index = {wnid: k for k, wnid in enumerate(known[:classes])}
-
-    if split == "train":
-        lists = {wnid: f"train/{wnid}/{wnid}_boxes.txt" for wnid in index}
-        rows = [[f"train/{w}", c[0], w, *c[1:]] for w, listed in lists.items() for c in read_cells(base / listed)]
-    else:
-        rows = [["val", *cells] for cells in read_cells(base / "val/val_annotations.txt")]
-    kept, seen = [], Counter[str]()
-    for row in rows:  # (folder, file, wnid, x0, y0, x1, y1)
-        if len(row) != 7 or row[2] not in known or not all(c.isdigit() for c in row[3:]):
-            raise ValueError(f"{base / row[0]}: expected file, wnid and 4 pixels in the list of boxes, got {row[1:]}")
-        seen[row[2]] += 1
-        if row[2] in index and (per_class is None or seen[row[2]] <= per_class):
-            kept.append(row)
-    corners = np.array([row[3:] for row in kept], np.float64).reshape(-1, 4)
-    boxes = list(np.add(corners, (0, 0, 1, 1))[:, None])  # inclusive in the file
-    sizes = np.full((len(kept), 2), 64)
-    files = [f"{prefix}/{row[0]}/images/{row[1]}" for row in kept]
-    check_inside(boxes, sizes, files)
-    return Dataset(
-        name, split, [row[1].rpartition(".")[0] for row in kept], np.array([index[row[2]] for row in kept], np.int64),
-        list(index), [words.get(wnid, wnid) for wnid in index], boxes, sizes, source, files=files, archive=archive,
-    )  # fmt: skip
 
 
 def _devkit_synsets(meta: Path) -> dict[str, tuple[int, str]]:
@@ -263,31 +201,24 @@ ILSVRC = Source(
             for folder in ("", "ILSVRC2012_devkit_t12/data/", "ILSVRC/devkit/data/")
         ),
     },
-    archives=(
-        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622"),
-        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_bbox_val_v3.tgz", "f4cd18b5ea29fe6bbea62ec9c20d80f0"),
-        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"),
-        Archive("image-net.org/data/ILSVRC/2012/ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),
+    archives=tuple(
+        Archive(f"image-net.org/data/ILSVRC/2012/{file}", file.partition(".")[0], md5, size=size)
+        for file, md5, size in (
+            ("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622", 6_744_924_160),
+            ("ILSVRC2012_bbox_val_v3.tgz", "f4cd18b5ea29fe6bbea62ec9c20d80f0", 0),
+            ("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf", 0),
+            ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e", 147_897_477_120),  # to train only
+        )
     ),
-    get="register at https://image-net.org/download; unpack each archive into a folder of its name (the last is needed "
-    "to train only), or take Kaggle's tree ILSVRC/ with LOC_synset_mapping.txt as it is",
+    get="1. register at https://image-net.org/download and accept the terms; 2. log in and download these files of "
+    "ILSVRC 2012 (the last to train only); 3. put them, packed, into the data folder; 4. `camlib data get ilsvrc2012` "
+    "checks and unpacks them. Or take Kaggle's tree ILSVRC/ with LOC_synset_mapping.txt as it is",
+    by_hand=True,
     classes=1000,
     images={"train": 1_281_167, "val": 50_000},
 )
 SOURCES = {
     "ilsvrc2012": ILSVRC,
-    "tiny-imagenet-200": Source(
-        read_tiny_imagenet,
-        ("train", "val"),
-        RESEARCH,
-        required={"images": ("tiny-imagenet-200", "tiny-imagenet-200*.zip")},
-        archives=(Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip", TINY_MD5),),
-        get="free; it may stay packed",
-        protocol="official",
-        classes=200,
-        images={"train": 100_000, "val": 10_000},
-        options={"classes": None, "per_class": None},
-    ),
     "imagenet-samples": Source(
         read_imagenet_samples,
         ("val",),
@@ -295,6 +226,7 @@ SOURCES = {
         required={"images": ("imagenet-samples",), "classes": ("imagenet_classes.json",)},
         get="your own ImageNet photographs (https://image-net.org) in imagenet-samples/<wnid>_<anything>.JPEG, "
         'and imagenet_classes.json with the 1,000 sorted "wnids" and their "names"',
+        by_hand=True,
         classes=1000,
     ),
 }

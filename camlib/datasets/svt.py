@@ -53,7 +53,7 @@ SOURCES = {
         ("train", "test", "all"),
         RESEARCH,
         required={"train": ("svt1/train.xml",), "test": ("svt1/test.xml",)},
-        archives=(Archive("http://www.iapr-tc11.org/dataset/SVT/svt.zip"),),
+        archives=(Archive("http://www.iapr-tc11.org/dataset/SVT/svt.zip", "svt1"),),
         classes=1,
     )
 }

@@ -114,9 +114,9 @@ def sources_table() -> str:
     """Where each dataset is to be had, with checksums where they are public."""
     rows = []
     for name, source in datasets.REGISTRY.items():
-        rows += [(f"`{name}`", archive.url, archive.md5) for archive in source.archives]
+        rows += [(f"`{name}`", archive.url, archive.md5 or archive.sha256) for archive in source.archives]
         rows += [(f"`{name}`", source.get, "")] if source.get else []
-    return format_table(("name", "from", "md5"), rows)
+    return format_table(("name", "from", "md5, or sha256"), rows)
 
 
 def _places(source: Source) -> str:

@@ -35,6 +35,13 @@ def _walk(settings: Any) -> Iterator[tuple[str, Any]]:
             yield from _walk(value)
 
 
+def list_data(settings: Any) -> set[str]:
+    """The datasets that settings name, and the networks whose released weights they take."""
+    found = list(_walk(settings))
+    networks = {value["model"] for kind, value in found if kind == "network" and value["weights"] == "released"}
+    return networks | {value for kind, value in found if kind != "network"}
+
+
 def list_missing(settings: Any, whole: Any = None, *, downloads: bool = True) -> list[str]:
     """What a notebook's settings need and the machine lacks, each with place and how to get it.
 

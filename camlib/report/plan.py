@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from camlib import store
-from camlib.report.needs import keep_available, list_missing, name_missing
+from camlib.report.needs import keep_available, list_data, list_missing, name_missing
 from camlib.report.settings import check_parameters, read_cells, read_parameters, read_yaml
 from camlib.store import digest, digest_package, file_sha256, hold, write_aside
 
 SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 # A change in these cannot change what a notebook computes.
 NOT_COMPUTING = (
-    "cli/__init__.py", "cli/people.py", "__main__.py", "report/plan.py", "report/settings.py", "report/needs.py",
-    "report/pages.py", "report/cells.py", "report/grids.py", "report/evidence.py", "report/saving.py",
-    "report/trainings.py",
+    "cli/__init__.py", "cli/data.py", "cli/people.py", "__main__.py", "datasets/download.py", "datasets/fetch.py",
+    "report/plan.py", "report/settings.py", "report/needs.py", "report/pages.py", "report/cells.py", "report/grids.py",
+    "report/evidence.py", "report/saving.py", "report/trainings.py",
 )  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 
@@ -75,6 +75,17 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
             check_parameters({} if overrides is None else overrides, notebooks[name], f"params/{file}")
             settings[name] = settings.get(name, {}) | (overrides or {})
     return settings | {name: {} for name, path in notebooks.items() if set(read_parameters(path)) == {"report_dir"}}
+
+
+def list_users() -> dict[str, list[str]]:
+    """Dataset or network with released weights -> the numbers of the notebooks that take it in some profile."""
+    pairs = {
+        (data, notebook.partition("_")[0])
+        for profile in read_profiles()
+        for notebook, settings in _whole_settings(read_profile(profile)).items()
+        for data in list_data(settings)
+    }
+    return {data: sorted(number for name, number in pairs if name == data) for data, _ in pairs}
 
 
 # ------------------------------------------------------------------------------------------------ the plan

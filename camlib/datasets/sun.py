@@ -22,6 +22,9 @@ SUN2012: LabelMe polygons
     SUN2012/Annotations/<letter>/<class>/sun_*.xml
         <object><name>wall</name><deleted>0</deleted>
           <polygon><pt><x>0</x><y>12</y></pt><pt>...</pt></polygon></object>
+    A point is where the mouse was, in px from the left and the upper edge (LabelMe's tool rounds that offset, and its
+    toolbox takes the least and the largest for the box): it lies between pixels, x = width is the right edge, and
+    nothing is added.
 """
 
 import re

@@ -5,6 +5,9 @@ svt1/train.xml, svt1/test.xml
       <taggedRectangles><taggedRectangle height="75" width="236" x="375" y="253"><tag>LIVING</tag></taggedRectangle>
       </taggedRectangles></image>
 svt1/img/*.jpg
+
+x + width is taken for the right edge, x for a count from 0. No text of the dataset says so, and its lists were not at
+hand; if it counted from 1, the boxes would lie one pixel further left.
 """
 
 from collections.abc import Mapping

@@ -119,7 +119,7 @@ def suggest_weights(given: str, names: Sequence[str]) -> str:
     # What torchvision and timm call their weights -> who has them here.
     asked = {"imagenet": "torchvision", "default": "torchvision", "pretrained": "", "true": ""}
     meant = [to or names[0] for of, to in asked.items() if given.lower().startswith(of) and names]
-    close = [name for name in get_close_matches(given, names, 1) + meant if name in names]
+    close = [name for name in meant + get_close_matches(given, names, 1) if name in names]
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}expected {', '.join(map(repr, names)) or 'None'} or a file"
 

@@ -42,6 +42,10 @@ class GAPNet(nn.Module):
         try:
             return self.backbone(x)
         except RuntimeError as error:
+            if x.dtype != self.fc.weight.dtype:
+                raise ValueError(
+                    f"the input holds {x.dtype}, the network {self.fc.weight.dtype}: expected one"
+                ) from error
             if x.shape[1] == 3:
                 raise
             raise ValueError(f"the input has {x.shape[1]} channels, {tuple(x.shape)}; expected (B, 3, H, W)") from error
@@ -75,7 +79,10 @@ class GAPNet(nn.Module):
             logits = self.fc(self.pool_features(features))  # (B, C)
             if classes is None:
                 classes = logits.topk(top).indices  # (B, k)
-            classes = torch.as_tensor(classes, device=logits.device)
+            try:
+                classes = torch.as_tensor(classes, device=logits.device)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise ValueError(f"classes are {classes!r}; expected whole numbers (B, k)") from error
             if classes.is_floating_point() or classes.dtype == torch.bool:
                 raise ValueError(f"classes hold {classes.dtype}; expected whole numbers (B, k)")
             return logits, classes.long(), class_activation_maps(features, self.fc.weight, classes.long())

@@ -104,7 +104,7 @@ def read_parameters(notebook: Path) -> dict[str, Any]:
 
 
 def _read_parameters(notebook: Path) -> dict[str, tuple[Any, str]]:
-    """Name -> (default, the comment on its first line)."""
+    """Name -> (default, the kind that its comment names; without such a comment, the kind of the default)."""
     tagged = [c["source"] for c in read_cells(notebook) if "parameters" in c["tags"]]
     if len(tagged) != 1:
         raise ValueError(f"{notebook}: {len(tagged)} cells are tagged 'parameters', expected one")
@@ -114,8 +114,10 @@ def _read_parameters(notebook: Path) -> dict[str, tuple[Any, str]]:
             if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
                 raise ValueError(f"line {node.lineno} is something else")
             comments = [re.search(r"#\s*([a-z ]+?)\s*(:|$)", line) for line in lines[node.lineno - 1 : node.end_lineno]]
-            kind = next((comment[1] for comment in comments if comment), "")
-            parameters[node.targets[0].id] = ast.literal_eval(node.value), kind
+            kinds = [c[1] for c in comments if c and (c[2] or c[1].split()[0] in KINDS)]
+            default = ast.literal_eval(node.value)
+            kind = kinds[0] if kinds else type(default).__name__
+            parameters[node.targets[0].id] = default, kind
     except (SyntaxError, ValueError) as error:
         raise ValueError(
             f"{notebook}: the parameters cell must hold nothing but assignments of literals ({error})"
@@ -163,6 +165,8 @@ def _shorten(value: Any) -> str:
 
 def _check_kind(value: Any, comment: str) -> None:
     outer, _, inner = comment.partition(" of ")
+    if comment == "NoneType":  # no comment, and a default that says nothing
+        return
     if outer not in KINDS or (inner and inner not in KINDS):
         raise ValueError(f"its comment says {comment!r}; expected one of {', '.join(KINDS)}, or list of one of them")
     if not _is_kind(value, outer) or (inner and not all(_is_kind(item, inner) for item in value)):

@@ -28,7 +28,7 @@ from camlib.models import (
 from camlib.store import data_root, file_sha256
 from camlib.train.recipes import get_recipe
 from camlib.train.training import train_model
-from camlib.transforms import Geometry, Preset, adjust_preset, get_preset
+from camlib.transforms import PRESETS, Geometry, Preset, adjust_preset, get_preset
 
 PUBLISHED = ("bundled", "torchvision", "timm")
 ABOUT_ROWS = ("label", "paper_row", "class_row", "against")  # of a row in a table
@@ -80,7 +80,7 @@ def load_network(
     if weights in ("train", "finetune"):
         network = _train_network(model, weights, pool, training or {}, seed)
     elif weights == "random":
-        network = _draw_network(model, pool, given or get_preset((training or {}).get("preset", "")), seed)
+        network = _draw_network(model, pool, given, training or {}, seed)
     elif weights == "released":
         path = find_released(model, data_root())
         own, source = get_preset(RELEASED[model]["preset"]), f"{path.name}, sha256 {file_sha256(path)}"
@@ -92,7 +92,8 @@ def load_network(
     else:
         path = data_root() / Path(weights).expanduser()
         if not path.is_file():
-            hint = suggest_weights(str(weights), [*(PUBLISHED), "released", "train", "finetune", "random"])
+            known = [list_models().get(model, "timm"), *(["released"] if model in RELEASED else [])]
+            hint = suggest_weights(str(weights), [*known, "train", "finetune", "random"])
             raise FileNotFoundError(f"weights file not found: {path}; {hint}")
         network = _load_file(model, path, pool, given)
     return network._replace(preset=adjust_preset(given or network.preset, geometry, scale))
@@ -125,10 +126,13 @@ def _train_network(model: str, weights: str, pool: Pool, training: Mapping[str, 
     return Network(net, preset, train.class_names, history, source, of_paper)
 
 
-def _draw_network(model: str, pool: Pool, preset: Preset, seed: int) -> Network:
+def _draw_network(model: str, pool: Pool, preset: Preset | None, training: Mapping[str, Any], seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_model(model, pool=pool).eval()
+    if preset is None and "preset" not in training:
+        raise ValueError(f"random weights bring no preprocessing; expected preset=, one of {', '.join(PRESETS)}")
+    preset = preset or get_preset(training["preset"])
     names = [f"class {k}" for k in range(net.fc.out_features)]
     return Network(net, preset, names, [], f"random, seed {seed}")
 

@@ -99,3 +99,18 @@ def test_broken_files_are_named(tmp_path):
         write(tmp_path / "coco/annotations/captions_val2017.json", text)
         with pytest.raises(ValueError, match=r"captions_val2017\.json"):
             load("coco", tmp_path, "val")
+
+
+def test_the_box_of_an_official_object_bounds_its_outline(tmp_path):
+    """Object 156 of val2014, image 558840: x + width is the largest x, so a box lies between edges."""
+    outline = [239.97, 260.24, 222.04, 270.49, 199.84, 253.41, 213.5, 227.79, 259.62, 200.46, 274.13, 202.17, 277.55,
+               210.71, 249.37, 253.41, 237.41, 264.51, 242.54, 261.95, 228.87, 271.34]  # fmt: skip
+    objects = [instance(9, 17, [outline], [199.84, 200.46, 77.71, 70.88])]
+    coco_tree(tmp_path, objects=objects, images={9: (640, 480), 4: (20, 20)})
+    save_image(tmp_path / "coco/val2017/000000000009.jpg", (640, 480))
+    points = np.reshape(outline, (-1, 2))
+    (box,) = load("coco", tmp_path, "val").boxes[0]
+    np.testing.assert_allclose(box, [*points.min(0), *points.max(0)], atol=1e-9)
+    mask = np.zeros((30, 40), np.uint8, order="F")
+    mask[1:6, 2:5] = 1  # columns 2, 3, 4: between the edges 2 and 5
+    assert coco_masks.toBbox(coco_masks.encode(mask)).tolist() == [2, 1, 3, 5]

@@ -1,5 +1,6 @@
 """CUB-200-2011 against a small tree in its official layout."""
 
+import numpy as np
 import pytest
 from builders import save_image, write
 
@@ -44,3 +45,18 @@ def test_cub200(tmp_path):
     (base / "train_test_split.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"train_test_split\.txt"):
         load("cub200", tmp_path, "train")
+
+
+def test_real_boxes_lie_between_edges_that_count_from_zero(shared_data):
+    """None of the real boxes is cut; some begin at 0, and some end exactly at the border."""
+    base = shared_data("CUB_200_2011")
+    in_file = dict(line.split(maxsplit=1) for line in (base / "bounding_boxes.txt").read_text().splitlines())
+    paths = {line.split()[1][:-4]: line.split()[0] for line in (base / "images.txt").read_text().splitlines()}
+    counts = np.zeros(2, int)
+    for split in ("train", "test"):
+        images = load("cub200", base.parent, split)
+        boxes = np.concatenate(images.boxes)
+        given = np.array([in_file[paths[image]].split() for image in images.ids], float)
+        assert np.array_equal(boxes, np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], 1))
+        counts += (boxes[:, :2] == 0).sum(), (boxes[:, 2:] == images.sizes).sum()
+    assert (counts > 0).all()

@@ -101,8 +101,7 @@ def test_real_tiny_imagenet(shared_data):
         assert np.bincount(ds.labels).tolist() == [each] * 50
         assert ds.classes == sorted(ds.classes)
         boxes = np.concatenate(ds.boxes)
-        assert boxes.min() == 0
-        assert boxes.max() == 64
+        borders(boxes, np.full((len(boxes), 2), 64))
         assert ds[7].size == (64, 64)
     assert len(set(ds.ids)) == 2500
 
@@ -248,6 +247,21 @@ def test_real_ilsvrc_annotations(shared_data, tmp_path):
     assert (len(ds), sum(map(len, ds.boxes))) == (500, 770)
     assert ds.boxes[0].tolist() == [[111, 108, 442, 194]]  # 111 108 441 193 in the first file
     assert ds.classes[ds.labels[0]] == "n01751748"
+    borders(np.concatenate(ds.boxes), np.repeat(ds.sizes, [len(b) for b in ds.boxes], axis=0))
+
+
+def borders(boxes, sizes):
+    """Real boxes, half-open, begin at 0 and end at the border often, never beyond: they count from 0."""
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= sizes).all()
+    for at_border in (boxes[:, :2] == 0, boxes[:, 2:] == sizes):
+        assert at_border.any(1).mean() > 0.1
+
+
+def test_all_official_ilsvrc_boxes_count_from_zero_with_inclusive_ends(shared_data):
+    truth = np.load(shared_data("ilsvrc_val_ground_truth.npz"))
+    assert truth["box"].shape == (80477, 4)
+    borders(truth["box"] + [0, 0, 1, 1], truth["size"][truth["box_image"]])
 
 
 def test_a_submission_file_makes_the_round_trip_and_scores_the_same(tmp_path):

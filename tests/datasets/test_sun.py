@@ -8,6 +8,7 @@ from builders import save_image, write
 from scipy.io import savemat
 
 from camlib.datasets import load
+from camlib.metrics import polygon_mask
 
 
 def test_sun397_partitions(tmp_path):
@@ -139,3 +140,16 @@ def test_sun2012_polygons(tmp_path):
     write(base / "Annotations/k/kitchen/sun_2.xml", labelme(("pot & pan", 0, triangle)))
     with pytest.raises(ValueError, match=r"sun_2\.xml: malformed XML"):
         load("sun2012", tmp_path, "all")
+
+
+def test_points_of_labelme_lie_between_pixels(tmp_path):
+    """An outline around all of the image is all of it: the tool counts px from the corner, 0 to the width."""
+    base = tmp_path / "SUN2012"
+    save_image(base / "Images/a/abbey/sun_1.jpg", (40, 30))
+    window = [(10, 8), (15, 4), (16, 27), (10, 30)]
+    text = labelme(("wall", 0, [(0, 0), (40, 0), (40, 30), (0, 30)]), ("window", 0, window))
+    write(base / "Annotations/a/abbey/sun_1.xml", text)
+    images = load("sun2012", tmp_path, "all")
+    assert images.boxes[0].tolist() == [[0, 0, 40, 30], [10, 4, 16, 30]]
+    assert images.info["clipped"] == 0
+    assert polygon_mask(images.extras["polygons"][0][0], (40, 30)).all()

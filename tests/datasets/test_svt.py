@@ -36,3 +36,14 @@ def test_street_view_text(tmp_path):
     write(tmp_path / "svt1/test.xml", "<tagset>")
     with pytest.raises(ValueError, match=r"test\.xml: malformed XML"):
         load("svt", tmp_path, "test")
+
+
+def test_the_first_words_of_the_official_list(tmp_path):
+    """14_03.jpg, 1280 x 880 px, with its published box; and a box that ends at the corner, which is not cut."""
+    for part, name in (("train", "a.jpg"), ("test", "14_03.jpg")):
+        save_image(tmp_path / f"svt1/img/{name}", (1280, 880))
+        words = [("LIVING", 375, 253, 236, 75), ("edge", 1000, 800, 280, 80)]
+        write(tmp_path / f"svt1/{part}.xml", f"<tagset>{svt_image(name, *words)}</tagset>")
+    images = load("svt", tmp_path, "test")
+    assert images.boxes[0].tolist() == [[375, 253, 611, 328], [1000, 800, 1280, 880]]
+    assert images.info["clipped"] == 0

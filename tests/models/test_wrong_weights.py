@@ -84,6 +84,14 @@ def test_load_network_explains_names_of_weights_too():
     for weights, meant in (("IMAGENET1K_V2", "torchvision"), ("finetuned", "finetune"), ("Random", "random")):
         with pytest.raises(FileNotFoundError, match=f"{weights}; did you mean '{meant}'"):
             load_network("resnet50", weights)
+    with pytest.raises(FileNotFoundError, match="pretrained; did you mean 'torchvision'"):
+        load_network("resnet50", "pretrained")
+    with pytest.raises(FileNotFoundError, match="expected 'bundled', 'train', 'finetune', 'random' or a file"):
+        load_network("efficientnet_lite0", "nosuch.pth")
+    with pytest.raises(ValueError, match="random weights bring no preprocessing; expected preset=, one of imagenet"):
+        load_network("mini_gap", "random")
+    with pytest.raises(ValueError, match="unknown model 'ResNet50'; did you mean resnet50"):
+        load_network("ResNet50", "random")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +107,8 @@ def test_load_network_explains_names_of_weights_too():
         (torch.zeros(64, 64), r"shape \(64, 64\); expected"),
         (Image.new("RGB", (64, 64)), "is of type Image; camlib.transforms"),
         (np.zeros((1, 3, 64, 64), np.float32), "is of type ndarray"),
+        (torch.zeros(1, 3, 64, 64).double(), "holds torch.float64, the network torch.float32"),
+        (torch.zeros(1, 3, 64, 64).half(), "holds torch.float16, the network torch.float32"),
     ],
 )
 def test_wrong_inputs_are_explained(net, given, message):
@@ -111,7 +121,7 @@ def test_asked_classes_may_be_lists_and_are_explained(net):
     x = torch.zeros(1, 3, 64, 64)
     same = net.predict_with_cam(x, classes=torch.tensor([[2, 0]]))
     assert torch.equal(net.predict_with_cam(x, classes=[[2, 0]])[2], same[2])
-    for wrong in (3, [3], [[0.5]], [[7]], [[-1]]):
+    for wrong in (3, [3], [[0.5]], [[7]], [[-1]], "cat", [["cat"]], [[0], [0, 1]]):
         with pytest.raises(ValueError, match="classes"):
             net.predict_with_cam(x, classes=wrong)
     with pytest.raises(ValueError, match=r"top is 2\.0"):

@@ -1,5 +1,6 @@
 """Settings are refused before anything runs: kinds, ranges and names, each with what was expected."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_the_notebooks_own_defaults_are_of_the_kinds_that_they_name(path):
     with pytest.raises(ValueError, match=rf"^defaults: {path.stem}: {name} is None: expected (dict|str|list of dict)$"):
         settings.check_parameters({name: None}, path, "defaults")
     assert value is not None
+    cell = next(c["source"] for c in settings.read_cells(path) if "parameters" in c["tags"])
+    assert len(re.findall(r"# (list of )?(int|float|str|bool|dict|list)(:|$)", cell, re.M)) == len(defaults)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +140,15 @@ def test_a_comment_must_name_a_kind(tmp_path):
     path = make_notebook(tmp_path / "01_x.ipynb", parameters="a = 1  # number: of things")
     with pytest.raises(ValueError, match="a is 2: its comment says 'number'; expected one of int, float, str"):
         settings.check_parameters({"a": 2}, path, "--set")
+
+
+def test_a_parameter_without_a_kind_in_its_comment_takes_that_of_its_default(tmp_path):
+    path = make_notebook(tmp_path / "01_x.ipynb", parameters='seed = 0\nname = "a"  # whose it is\nany = None')
+    settings.check_parameters({"seed": 2, "name": "b", "any": [1]}, path, "--set")
+    with pytest.raises(ValueError, match="seed is 'two': expected int"):
+        settings.check_parameters({"seed": "two"}, path, "--set")
+    with pytest.raises(ValueError, match="name is 3: expected str"):
+        settings.check_parameters({"name": 3}, path, "--set")
 
 
 @pytest.mark.parametrize(

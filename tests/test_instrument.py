@@ -1,5 +1,6 @@
 """The quickstart's instrument: what it draws is what the library gives, and the network runs once per picture."""
 
+import base64
 import io
 
 import numpy as np
@@ -78,5 +79,6 @@ def test_another_picture_begins_with_its_best_class_another_scale_keeps_it(netwo
 def test_a_page_shows_how_it_begins(network, pictures):
     found = Instrument(network, pictures, scales=(64,))
     bundle = found._repr_mimebundle_()
-    assert Image.open(io.BytesIO(bundle["image/jpeg"])).size == (3 * 120 + 16, 90)
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size == (3 * 120 + 16, 90)
+    assert bundle["text/plain"].endswith("): map, mask and box")
     assert "application/vnd.jupyter.widget-view+json" in bundle

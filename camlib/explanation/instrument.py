@@ -1,5 +1,6 @@
 """A photograph, a class, a rule and a threshold to move: map, mask and box follow at once, in a notebook."""
 
+import base64
 import io
 import time
 from collections.abc import Mapping
@@ -125,9 +126,7 @@ class Instrument(widgets.VBox):
         sight, k = self._sight(), self.shown.value
         picture = self.pictures[self.picture.value]
         shown, boxes = draw_panels(picture, map_class(self.network, sight, k), self.rule.value, self.threshold.value)
-        buffer = io.BytesIO()
-        shown.save(buffer, "jpeg", quality=90)
-        self.panels.value = buffer.getvalue()
+        self.panels.value = _encode(shown, "jpeg")
         self.milliseconds = 1000 * (time.perf_counter() - started)
         box = ", ".join(f"{v:.0f}" for v in boxes[0])
         self.says.value = f"Map, mask and box ({box} px of {picture.shape[1]} x {picture.shape[0]}), drawn in "
@@ -136,8 +135,15 @@ class Instrument(widgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        data |= {"image/jpeg": self.panels.value, "text/plain": "Map, mask and box at the instrument's first state"}
+        data["image/png"] = base64.b64encode(_encode(Image.open(io.BytesIO(self.panels.value)), "png")).decode()
+        data["text/plain"] = f"{self.picture.value}, {self.shown.label}: map, mask and box"
         return bundle
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, quality=90)
+    return buffer.getvalue()
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:

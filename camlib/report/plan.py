@@ -82,7 +82,7 @@ def list_users() -> dict[str, list[str]]:
     pairs = {
         (data, notebook.partition("_")[0])
         for profile in read_profiles()
-        for notebook, settings in _whole_settings(read_profile(profile)).items()
+        for notebook, settings in complete_settings(read_profile(profile)).items()
         for data in list_data(settings)
     }
     return {data: sorted(number for name, number in pairs if name == data) for data, _ in pairs}

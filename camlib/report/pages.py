@@ -139,7 +139,13 @@ def _list_claims(verdicts: dict[str, dict[bool, Verdict]]) -> list[dict[str, Any
     rows: list[dict[str, Any]] = []
     for key, both in verdicts.items():
         claim = CLAIMS[key]
-        row = {"key": key, "text": claim.text, "section": claim.section, "notebook": claim.notebook, "seen": claim.seen}
+        row: dict[str, Any] = {
+            "key": key,
+            "text": claim.text,
+            "section": claim.section,
+            "notebook": claim.notebook,
+            "seen": claim.seen,
+        }
         row |= {"predicted": describe_prediction(claim), "run": any(found.word != "not run" for found in both.values())}
         for synthetic, column in COLUMNS.items():
             found = both[synthetic]

@@ -31,7 +31,7 @@ def set_style() -> None:
     """
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     plt.rcParams.update({"figure.dpi": 110, "axes.grid": True, "grid.alpha": 0.4, "legend.frameon": False})
-    if (shell := get_ipython()) is not None:
+    if (shell := get_ipython()) is not None and shell.display_formatter is not None:
         set_matplotlib_formats("retina")
         plain = shell.display_formatter.formatters["text/plain"]  # type: ignore[union-attr]
         plain.for_type(Figure, lambda fig, printer, cycle: printer.text(describe_figure(fig)))

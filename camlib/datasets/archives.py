@@ -110,7 +110,7 @@ def _iterate_members(path: Path, name: str) -> Iterator[_Member]:
                 if not member.isfile() and not member.isdir():
                     raise ValueError(f"its member {member.name!r} is a link or a device")
                 yield _Member(member.name, member.isdir(), functools.partial(tape.extractfile, member))  # type: ignore[arg-type]
-                tape.members = []  # it would keep a million of them
+                tape.members = []  # type: ignore[attr-defined]  # it would keep a million of them
         while stream.read(BLOCK):  # the checksum of a compressed file stands behind the last member
             pass
 
@@ -119,8 +119,9 @@ def _open_stream(path: Path) -> IO[bytes]:
     """A file as it was before it was compressed, whatever its name says."""
     with open(path, "rb") as file:
         first = file.read(6)
-    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-    return next((opener for magic, opener in openers.items() if first.startswith(magic)), open)(path, "rb")
+    openers: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    opener = next((opener for magic, opener in openers.items() if first.startswith(magic)), open)
+    return opener(path, "rb")
 
 
 def check_whole(path: Path, name: str) -> None:

@@ -110,17 +110,17 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits that change with name, split, ids, all annotations, pixels in memory, and the files' sizes.
 
-        The same on every machine, packed or unpacked. Raises FileNotFoundError for a missing image.
+        The same on every machine, packed or unpacked. The files are looked at once per object.
+        Raises FileNotFoundError for a missing image.
         """
-        return self._digest(self._stat_files())
+        return self._digest()
 
     @property
     def cache_key(self) -> str:
         """Key of what is computed from the images: as `fingerprint`, and it changes when a file is written anew."""
-        files = self._stat_files()
-        return self._digest(files) + hashlib.sha256(repr([time for _, time in files]).encode()).hexdigest()[:8]
+        return self._digest() + hashlib.sha256(repr(self._states[:, 1].tolist()).encode()).hexdigest()[:8]
 
-    def _digest(self, files: list[tuple[int, int]]) -> str:
+    def _digest(self) -> str:
         sha = hashlib.sha256(repr((self.name, self.split, self.ids)).encode())
         counts = np.array([len(b) for b in self.boxes], np.int64)
         for array in (self.labels, counts, np.concatenate([NO_BOXES, *self.boxes]), self.images):
@@ -128,21 +128,22 @@ class Dataset:
                 sha.update(np.ascontiguousarray(array).data)
         if self.files is not None:  # the pixels of pictures in memory say it all
             sha.update(json.dumps(self.extras, default=np.ndarray.tolist, sort_keys=True).encode())
-            sha.update(repr([size for size, _ in files]).encode())
+            sha.update(repr(self._states[:, 0].tolist()).encode())
         return sha.hexdigest()[:16]
 
-    def _stat_files(self) -> list[tuple[int, int]]:
-        """Size and time of the last change of each image's file; in a zip, size and checksum."""
+    @functools.cached_property
+    def _states(self) -> np.ndarray:
+        """(N, 2) int64: size and time of the last change of each image's file; in a zip, size and checksum."""
         if self.archive:
-            members = {
-                info.filename: (info.file_size, info.CRC) for info in _open_zip(self.archive, os.getpid()).infolist()
-            }
-            return [members.get(file, (0, 0)) for file in self.files or ()]
-        try:
-            found = [os.stat(file) for file in self.files or ()]
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error.filename}: no such image") from error
-        return [(stat.st_size, stat.st_mtime_ns) for stat in found]
+            infos = _open_zip(self.archive, os.getpid()).infolist()
+            members = {info.filename: (info.file_size, info.CRC) for info in infos}
+            found = [members.get(file, (0, 0)) for file in self.files or ()]
+        else:
+            try:
+                found = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, self.files or ())]
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error.filename}: no such image") from error
+        return np.array(found, np.int64).reshape(-1, 2)
 
 
 def convert_rgb(image: Image.Image) -> Image.Image:

@@ -28,6 +28,7 @@ A list of the images that are left out of localization, ILSVRC20xx_clsloc_valida
 with the development kits of later years: one number per line. Without it no image is excluded.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,13 +36,13 @@ from typing import Any
 
 import numpy as np
 
-from camlib.datasets.base import Archive, Dataset, Source
+from camlib.datasets.base import NO_BOXES, Archive, Dataset, Source
 from camlib.datasets.parsing import (
     build_folder_dataset,
     check_inside,
     check_same,
     class_of,
-    list_files,
+    keep_arrays,
     need_place,
     parse_xml,
     read_cells,
@@ -53,7 +54,7 @@ from camlib.datasets.parsing import (
     show_progress,
     walk_images,
 )
-from camlib.store import data_root, write_aside
+from camlib.store import data_root, digest, digest_code, write_aside
 
 RESEARCH = "non-commercial research; the photographs belong to their owners"
 ILSVRC_META = "ILSVRC2012_devkit_t12/data/meta.mat"
@@ -114,22 +115,34 @@ def _read_annotations(
     annotations: Path, place: Path, stems: list[str], wnids: list[str], known: set[str]
 ) -> dict[str, Any]:
     """Boxes and sizes of the validation images; fills in the wnids of images that lie in no wnid folder."""
-    files = [annotations / f"{stem}.xml" for stem in stems]
-    annotated = {path.stem for path in list_files(annotations, "*.xml")}  # a part of the images is read as a part
-    check_same(stems, annotated & set(stems), f"images in {place} have no annotation in {annotations}", "")
-    boxes, sizes = [], np.zeros((len(stems), 2))
-    for i, file in enumerate(show_progress(files, "annotations")):
+    names = set(os.listdir(annotations))  # a part of the images is read as a part
+    annotated = [stem for stem in stems if f"{stem}.xml" in names]
+    check_same(stems, annotated, f"images in {place} have no annotation in {annotations}", "")
+    files = [f"{annotations}/{stem}.xml" for stem in stems]
+    states = [(state.st_size, state.st_mtime_ns) for state in map(os.stat, files)]
+    key = digest(str(annotations), stems, states, wnids, sorted(known), digest_code(__name__))
+    kept = keep_arrays("annotations", key, lambda: _parse_annotations(files, wnids, known))
+    wnids[:] = kept["wnids"].tolist()
+    boxes = np.split(kept["boxes"], np.cumsum(kept["counts"])[:-1])[: len(stems)]
+    check_inside(boxes, kept["sizes"], files)
+    return {"boxes": boxes, "sizes": kept["sizes"]}
+
+
+def _parse_annotations(files: list[str], wnids: list[str], known: set[str]) -> dict[str, np.ndarray]:
+    """wnids (N,), sizes (N, 2), counts (N,) of boxes, boxes (sum of counts, 4) of the annotations' files."""
+    found, boxes, sizes = [], [], np.zeros((len(files), 2))
+    for i, file in enumerate(map(Path, show_progress(files, "annotations"))):
         tree = parse_xml(file)
         objects = {(node.findtext("name") or "").strip() for node in tree.iter("object")}
         of_folder = not wnids[i] or objects == {wnids[i]}
         of_classes = not known or objects <= known
         if len(objects) != 1 or not of_folder or not of_classes:
             raise ValueError(f"{file}: objects are of {sorted(objects)}, expected one class {wnids[i]}".rstrip())
-        wnids[i] = objects.pop()
+        found.append(objects.pop())
         sizes[i] = read_numbers(tree, ("size/width", "size/height"), file)
         boxes.append(read_voc_boxes(tree, file))
-    check_inside(boxes, sizes, [str(file) for file in files])
-    return {"boxes": boxes, "sizes": sizes}
+    counts = np.array([len(one) for one in boxes], np.int64)
+    return {"wnids": np.array(found), "sizes": sizes, "counts": counts, "boxes": np.concatenate([NO_BOXES, *boxes])}
 
 
 def read_imagenet_samples(name: str, split: str, places: Mapping[str, Path]) -> Dataset:

@@ -5,7 +5,8 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import NO_BOXES, UNREADABLE, Dataset
+from camlib.store import DAMAGE, cache_dir, write_aside
 
 
 def find_place(root: Path, *places: str) -> Path | None:
@@ -155,6 +157,27 @@ def check_same(a: Iterable[str], b: Iterable[str], only_a: str, only_b: str) -> 
 def find_twice(names: Iterable[str]) -> list[str]:
     """The names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def keep_arrays(kind: str, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Named arrays that are computed once per key, and read from the cache after that, where there is one.
+
+    Raises ValueError, naming the file, for what the cache keeps and can't be read.
+    """
+    try:
+        kept = cache_dir() / kind / f"{key}.npz"
+    except FileNotFoundError:  # camlib was installed without its checkout, and keeps nothing
+        return compute()
+    if not kept.exists():
+        arrays = compute()
+        with suppress(OSError), write_aside(kept) as aside:  # what can't be kept is computed again
+            np.savez(aside, **arrays)  # type: ignore[arg-type]
+        return arrays
+    try:
+        with open(kept, "rb") as file, np.load(file) as found:
+            return {name: found[name] for name in found.files}
+    except DAMAGE as error:
+        raise ValueError(f"{kept}: a damaged file of the cache; delete it and run again ({error})") from error
 
 
 def show_progress(items: Sequence[Any], what: str) -> Iterable[Any]:

@@ -211,6 +211,24 @@ def test_ilsvrc_bad_annotation_names_its_file(tmp_path, text, message):
         load("ilsvrc2012", tmp_path)
 
 
+def test_annotations_are_parsed_once_for_each_state_of_their_files(tmp_path, monkeypatch, own_cache):
+    make_ilsvrc(tmp_path, SMALL_ILSVRC, "flat", CLASSES)
+    first = load("ilsvrc2012", tmp_path)
+    parse = imagenet.parse_xml
+    monkeypatch.setattr(imagenet, "parse_xml", lambda file: pytest.fail(f"{file} was parsed again"))
+    again = load("ilsvrc2012", tmp_path)
+    assert again.fingerprint == first.fingerprint
+    assert [box.tolist() for box in again.boxes] == [box.tolist() for box in first.boxes]
+    monkeypatch.setattr(imagenet, "parse_xml", parse)
+    file = tmp_path / "ILSVRC2012_bbox_val_v3/val/ILSVRC2012_val_00000002.xml"
+    write(file, voc_xml((30, 60), [("n01440764", 1, 2, 3, 4)]))
+    assert load("ilsvrc2012", tmp_path).boxes[1].tolist() == [[1, 2, 4, 5]]
+    for kept in (own_cache / "cache" / "annotations").iterdir():
+        kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"\.npz: a damaged file of the cache; delete it and run again"):
+        load("ilsvrc2012", tmp_path)
+
+
 def test_ilsvrc_images_and_annotations_must_match(tmp_path):
     make_ilsvrc(tmp_path, SMALL_ILSVRC, "folders", CLASSES)
     annotation = tmp_path / "ILSVRC2012_bbox_val_v3/val/ILSVRC2012_val_00000002.xml"

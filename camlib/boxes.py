@@ -4,6 +4,7 @@ A box is float64 `(x0, y0, x1, y1)`, half-open, in pixels: width = x1 - x0, a si
 A reader of an inclusive format adds 1 to x1 and y1, and the IoU here is then the devkit's `+1` arithmetic exactly.
 """
 
+import operator
 from collections.abc import Sequence
 
 import cv2
@@ -125,11 +126,12 @@ def box_enlarged_maps(maps: ArrayLike, size: tuple[int, int], fractions: ArrayLi
     """`largest_component_box` of small maps as they would be at `size`, without making them that large.
 
     maps (k, h, w) float32, size (width, height) in pixels, fractions (T,) in [0, 1) -> (k, T, 4). Equal to
-    `threshold_boxes(resize_map(map, size), fractions)`; where a map has one row or column, up to OpenCV's rounding.
+    `threshold_boxes(resize_map(map, size), fractions)` where OpenCV resizes with Intel's IPP (x86), but for maps of one
+    row or column; elsewhere up to OpenCV's rounding.
     Raises ValueError for maps of another shape or dtype, NaN, an empty size or where `threshold_boxes` does.
     """
     wanted, values = _check_fractions(fractions), np.ascontiguousarray(maps)
-    if values.ndim != 3 or values.dtype != np.float32 or not values.size or min(size) < 1:
+    if values.ndim != 3 or values.dtype != np.float32 or not values.size or min(map(operator.index, size)) < 1:
         raise ValueError(
             f"maps are {values.dtype} {values.shape} for size {size}; expected float32 (k, h, w), size >= 1"
         )

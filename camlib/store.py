@@ -12,7 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -264,24 +264,27 @@ def run_sharded(
     shard: int = SHARD,
     names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Run `compute` over indices 0..n-1, shard by shard; a finished shard is kept in the cache and never run again.
+    """Run `compute` over indices 0..n-1, shard by shard; finished ones are kept and shared with other processes.
 
-    Processes that run the same at one time, on one machine or on several with one cache folder, share the shards.
     compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
-    names: of the arrays, by default those of the first shard.
-    Returns the named arrays of all images, (n, ...). Raises ValueError for a damaged shard, with its path.
+    names: of the arrays, by default those of the first shard. Returns those of all images, (n, ...). Raises ValueError
+    for a damaged shard, with its path.
     """
     made_by = digest(key, version("torch"), version("opencv-python-headless"), digest_code(compute.__module__))
     folder = cache_dir() / "shards" / f"{label}-{made_by}"
     paths = {start: folder / f"{start:08d}.npz" for start in range(0, n, shard)}
     for wait in (False, True):  # at the end for what other processes compute
         for start, path in tqdm(paths.items(), label, disable=wait or n <= shard):
-            if not path.exists():
-                with suppress(BlockingIOError), hold_cache(f"{folder.name}-{start:08d}", f"compute {label}", wait):
-                    if not path.exists():  # nor did another process compute it meanwhile
-                        arrays = compute(np.arange(start, min(start + shard, n)))
-                        with write_aside(path) as aside:
-                            np.savez(aside, **arrays)  # type: ignore[arg-type]
+            with ExitStack() as held:
+                try:
+                    if not path.exists():
+                        held.enter_context(hold_cache(f"{folder.name}-{start:08d}", f"compute {label}", wait))
+                except BlockingIOError:
+                    continue
+                if not path.exists():  # nor did another process compute it meanwhile
+                    arrays: Any = compute(np.arange(start, min(start + shard, n)))
+                    with write_aside(path) as aside:
+                        np.savez(aside, **arrays)
     parts = []
     for start, path in paths.items():
         try:

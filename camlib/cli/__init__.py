@@ -134,12 +134,11 @@ def train(
 
     trainings = dict(enumerate(list_trainings(profile, check_data=not list_)))
     if list_:
-        typer.echo("\n".join(f"{n:3}  {describe_training(training)}" for n, training in trainings.items()))
+        for n, training in trainings.items():
+            typer.echo(f"{n:3}  {describe_training(training)}")
         return
     if unknown := sorted(set(only or []) - set(trainings)):
-        raise ValueError(
-            f"--only {unknown[0]}: {profile} trains {len(trainings)} networks; expected 0..{len(trainings) - 1}"
-        )
+        raise ValueError(f"--only {unknown[0]}: {profile} trains {len(trainings)} networks, numbered from 0")
     if profile != "mini":
         check_data_root()
     from camlib.train import load_network

@@ -25,6 +25,7 @@ RELEASED_FILES: dict[str, tuple[str, ...]] = {
     "alexnet_star_gap_places": ("alexnetplusCAM_places205.caffemodel",),
 }
 PLACES_NAMES = "categories_places205.mat"
+PLACES_URL = f"https://github.com/zhoubolei/CAM/blob/master/models/{PLACES_NAMES}"
 
 
 def find_released(name: str, root: str | Path) -> Path:

@@ -133,11 +133,12 @@ def iterate_maps(
     classes: np.ndarray | None = None,
     method: Literal["cam", "gradient"] = "cam",
     batch_size: int = 64,
+    indices: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """The raw map of one class per image, by default the true class's: yields (H, W) float32, one image after another.
 
     Each is resized to its place in the original image; outside the centre crop it is its minimum or 0, the lower.
-    classes (N,) int; or (N, k), k classes per image, which yields (k, H, W).
+    classes (N,) int; or (N, k), k classes per image, which yields (k, H, W). indices: of which images, by default all.
     """
     dataset = measure_sizes(dataset)
     chosen = dataset.labels if classes is None else np.asarray(classes)
@@ -149,7 +150,7 @@ def iterate_maps(
         maps = gradient_saliency(net, x, wanted) if method == "gradient" else net.predict_with_cam(x, classes=wanted)[2]
         return maps.float().cpu().numpy()  # (B, k, h, w)
 
-    for batch, maps in forward_batches(net, dataset, preset, forward, batch_size=batch_size):
+    for batch, maps in forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size):
         for heatmaps, i in zip(maps, batch, strict=True):
             (width, height), (x0, y0, x1, y1) = dataset.sizes[i], windows[i]
             # Outside the crop nothing was seen: no evidence, and never more than the map's own background.
@@ -177,10 +178,12 @@ def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
         return map_extent(heatmap, boxes), largest[1:2], best
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
-        part, rows = dataset.subset(indices), []
+        rows = []
         with ThreadPoolExecutor() as pool:
             pending: deque[Future[tuple[MapExtent, np.ndarray, np.ndarray]]] = deque()
-            for heatmap, boxes in zip(iterate_maps(net, part, preset), part.boxes, strict=True):
+            for heatmap, boxes in zip(
+                iterate_maps(net, dataset, preset, indices=indices), (dataset.boxes[i] for i in indices), strict=True
+            ):
                 pending.append(pool.submit(measure, heatmap, boxes))
                 if len(pending) > KEPT:
                     rows.append(pending.popleft().result())

@@ -48,4 +48,5 @@ def _walk(value: Any, settings: dict[str, Any]) -> Iterator[Training]:
 def describe_training(training: Training) -> str:
     """One line for people."""
     model, weights, pool, given, seed = training
-    return f"{model}, {pool} pooling, seed {seed}: {weights} on {given['trained_on']}, {given['epochs']} epochs"
+    epochs = f"{given['epochs']} epochs by recipe {given['recipe']}"
+    return f"{model}, {pool} pooling, seed {seed}: {weights} on {given['trained_on']}, {epochs}"

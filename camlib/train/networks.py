@@ -14,7 +14,7 @@ import torchvision
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
 from camlib.datasets.parsing import read_columns, read_matlab
-from camlib.datasets.weights import PLACES_NAMES, find_released
+from camlib.datasets.weights import PLACES_NAMES, PLACES_URL, find_released
 from camlib.models import (
     BUNDLED_MODELS,
     CUT_MODELS,
@@ -195,9 +195,9 @@ def imagenet_names() -> list[str]:
 
 
 def places_names(path: Path) -> list[str]:
-    """The names of the 205 scenes of Places, from the authors' list ("/a/abbey", 0); "scene 0" and so on without it."""
+    """The names of the 205 scenes of Places, from the authors' list: "/a/abbey", 0 and so on."""
     if not path.is_file():
-        return [f"scene {k}" for k in range(205)]
+        raise FileNotFoundError(f"{path} is missing: the authors' list of the scenes, at {PLACES_URL}")
     listed = dict(sorted((int(k), str(name)) for name, k in np.atleast_2d(read_matlab(path, "categories"))))
     if list(listed) != list(range(205)):
         raise ValueError(f"{path}: {len(listed)} categories; expected 205 with the numbers 0..204")

@@ -180,8 +180,9 @@ def _train(
     if accelerator.is_main_process:
         with write_aside(folder / "model.safetensors") as aside:
             save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, aside)
+        about = {"settings": settings, "history": history, "processes": accelerator.num_processes}
         with write_aside(folder / "training.json") as aside:  # written last: its presence says that training is done
-            aside.write_text(json.dumps({"settings": settings, "history": history}, indent=1))
+            aside.write_text(json.dumps(about, indent=1))
         last.unlink(missing_ok=True)
     accelerator.wait_for_everyone()  # the other processes read what the main one has just written
 

@@ -33,7 +33,7 @@ def set_style() -> None:
     plt.rcParams.update({"figure.dpi": 110, "axes.grid": True, "grid.alpha": 0.4, "legend.frameon": False})
     if (shell := get_ipython()) is not None and shell.display_formatter is not None:
         set_matplotlib_formats("retina")
-        plain = shell.display_formatter.formatters["text/plain"]  # type: ignore[union-attr]
+        plain = shell.display_formatter.formatters["text/plain"]
         plain.for_type(Figure, lambda fig, printer, cycle: printer.text(describe_figure(fig)))
 
 

@@ -96,7 +96,7 @@ def _render_prose(text: str) -> str:
 
 
 def _first_sentence(parts: list[Part]) -> str:
-    """Of the prose that stands before a figure, as text: what it shows, where it does not say so itself."""
+    """Of the prose that stands before a figure, as text: what it shows."""
     prose = next((part.content for part in reversed(parts) if part.kind == "prose"), "")
     text = " ".join(re.sub(r"<[^>]+>", "", prose).replace("&#39;", "'").replace("&quot;", '"').split())
     return re.split(r"(?<=[.:])\s", text)[0]
@@ -140,7 +140,8 @@ def _show_picture(output: Any, fallback: str) -> dict[str, Any]:
         kept, width, height = encode_picture(picture), *picture.size
     told = output.get("metadata", {}).get("image/png", {})
     plain = str(output.data.get("text/plain", ""))
-    words = told.get("alt") or ("" if plain.startswith("<") else plain) or fallback or "A figure"
+    own = "" if plain.startswith("<") else plain
+    words = told.get("alt") or " ".join(filter(None, [fallback, own])) or "A figure"
     return {
         "source": kept,
         "width": told.get("width", width),

@@ -81,7 +81,7 @@ def test_what_is_printed_is_shown_as_lines_unless_only_nbval_or_python_reads_it(
     assert bool(folded) == (shown is None and output.get("name") != "stderr"), "it is kept beside the code"
 
 
-def test_a_picture_is_described_by_itself_else_by_the_sentence_before_it():
+def test_a_picture_is_described_by_the_sentence_before_it_and_by_itself():
     def words(data, metadata=()):
         output = new_output("display_data", {"image/png": png(), **data}, metadata=dict(metadata))
         section = sections_of(new_markdown_cell("Where *it* looks. More."), code(output))[0]
@@ -91,7 +91,11 @@ def test_a_picture_is_described_by_itself_else_by_the_sentence_before_it():
     assert (kind, picture["words"]) == ("figure", "Where it looks.")
     assert (picture["width"], picture["height"]) == (30, 20)
     _, picture = words({"text/plain": "Curves. Axes: a against b"}, {"image/png": {"width": 15, "height": 10}})
-    assert (picture["words"], picture["width"], picture["height"]) == ("Curves. Axes: a against b", 15, 10)
+    assert (picture["words"], picture["width"], picture["height"]) == (
+        "Where it looks. Curves. Axes: a against b",
+        15,
+        10,
+    )
     kind, (picture,) = words({}, {"image/png": {"alt": "a cat"}})
     assert (kind, picture["words"]) == ("strip", "a cat")
 

@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line_before_anything_runs(
 
 def test_a_data_folder_that_is_none_is_no_reason_for_drawn_data(project, monkeypatch):
     monkeypatch.setenv("CAMLIB_DATA", "no where")
-    for command in (lambda: cli.plan("auto"), lambda: cli.app(["data"], standalone_mode=False)):
+    for command in (lambda: cli.plan("auto"), lambda: cli.data.start(None)):
         with pytest.raises(OSError, match=f"CAMLIB_DATA is 'no where'; {project}/no where is no folder"):
             command()
     cli.plan("mini")

@@ -98,6 +98,7 @@ def test_rooms_import_only_what_lies_below_them():
         "from camlib.cli import app; app(['--help'], standalone_mode=False)",
         "from camlib.cli import app; app(['run', '--help'], standalone_mode=False)",
         "from camlib.cli import app; app(['cam', '--help'], standalone_mode=False)",
+        "from camlib.cli import app; app(['data', 'get', '--help'], standalone_mode=False)",
         "import camlib; assert 'explain' in dir(camlib)",
     ],
 )

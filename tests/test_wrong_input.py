@@ -45,6 +45,10 @@ def check_one_line(done, code, message):
         ("render README.md", 1, "README.params.yml: no such file"),
         ("index OUT", 1, "holds no *.params.yml"),
         ("evidence --run nonsense", 1, "unknown profile 'nonsense'"),
+        ("data gte cub200", 2, "No such command 'gte'"),
+        ("data get", 2, "Missing parameter: names"),
+        ("data get cub20", 1, "unknown dataset 'cub20'; did you mean cub200"),
+        ("data unpack nonsense", 1, "unknown dataset 'nonsense'; expected one of"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, command, code, message):

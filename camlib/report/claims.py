@@ -95,7 +95,7 @@ CLAIMS: dict[str, Claim] = {
         "4", "Pooled features of a GAP network transfer: a linear SVM on them is competitive.",
         "accuracy of a linear SVM on the first dataset, the mapped network's features - pixels", "greater",
         notebook="03_generic_transfer",
-        seen="the paper compares with fc7 of AlexNet, which is not at hand; better than pixels is weaker, and was known",
+        seen="the paper compares with fc7 of AlexNet, which is not at hand; beating pixels is weaker, and was known",
     ),
     "birds_localized": Claim(
         "4.1", "The SVM's maps localize birds (41.0 % against 5.5 % by chance).",

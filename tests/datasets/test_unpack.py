@@ -186,6 +186,7 @@ def test_space_is_looked_at_first(tmp_path, monkeypatch, kind):
 NAMES = st.text(st.sampled_from("ab./\\:C \0ä"), max_size=12) | st.text(max_size=8)
 
 
+@settings(deadline=None)
 @given(name=NAMES)
 @example("a/./b//c")
 @example("./")

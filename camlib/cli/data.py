@@ -99,9 +99,10 @@ def get(names: Names, train: Train = False, changed: Changed = False) -> None:
             raise
     for text in failed:
         typer.echo(f"camlib: {text}", err=True)
+    missing = [name for name in names if not fetch.is_complete(sources[name], root)]
     for name in names:
-        typer.echo(f"{name}: {'there' if fetch.is_complete(sources[name], root) else 'not complete'}")
-    if failed:
+        typer.echo(f"{name}: not complete\n{_describe(name, sources[name])}" if name in missing else f"{name}: there")
+    if failed or missing:
         raise typer.Exit(1)
 
 
@@ -124,7 +125,10 @@ def verify(names: SomeNames = None) -> None:
     """Compare the files that are there with the published checksums; what was unpacked with what it had then."""
     right = True
     for name, source in (_find(names) if names else SOURCES).items():
-        for text, one in fetch.verify(source, store.data_root()):
+        lines = fetch.verify(source, store.data_root())
+        if names and not lines:
+            lines = [("nothing of it is there to verify", False)]
+        for text, one in lines:
             typer.echo(f"{name}: {text}")
             right &= one
     if not right:

@@ -34,13 +34,20 @@ def place_file(archive: Archive, root: Path) -> Path:
     return root / (archive.to if archive.to.endswith(archive.name) else archive.name)
 
 
-def hash_file(path: Path, algorithm: str, known: bool = False) -> str:
-    """A file's checksum, computed once for each state of the file. known: only if it was, else ""."""
+def part_size(archive: Archive, root: Path) -> int:
+    """How many bytes of a file an earlier download left."""
+    path = place_file(archive, root)
+    return _size(path.with_name(f"{path.name}.part"))
+
+
+def hash_file(path: Path, algorithm: str, known: bool = False, anew: bool = False) -> str:
+    """A file's checksum, computed once for each state of the file. known: only if it was, else ""; anew: always."""
     state = path.stat()
     note = cache_dir() / "archives" / digest(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, algorithm)
     # By the inode, so that what was computed of NAME.part is known of NAME.
     with suppress(OSError):
-        return note.read_text(encoding="ascii")
+        if not anew:
+            return note.read_text(encoding="ascii")
     if known:
         return ""
     sha = hashlib.new(algorithm, usedforsecurity=False)
@@ -53,10 +60,10 @@ def hash_file(path: Path, algorithm: str, known: bool = False) -> str:
     return sha.hexdigest()
 
 
-def check_file(archive: Archive, path: Path, known: bool = False) -> tuple[str, str]:
-    """(what is known of the file, its checksum in words). known: without reading the file, see `hash_file`."""
+def check_file(archive: Archive, path: Path, known: bool = False, anew: bool = False) -> tuple[str, str]:
+    """(what is known of the file, its checksum in words). known: without reading the file; anew: see `hash_file`."""
     algorithm = "md5" if archive.md5 else "sha256"
-    found, published = hash_file(path, algorithm, known), archive.md5 or archive.sha256
+    found, published = hash_file(path, algorithm, known, anew), archive.md5 or archive.sha256
     if archive.size and path.stat().st_size != archive.size:
         return CHANGED, f"{path.stat().st_size:,} bytes; expected {archive.size:,}"
     if not published:
@@ -144,6 +151,8 @@ def _go_on(archive: Archive, part: Path, bar: Any, changed: bool, stop: Event) -
         unpacked = (total or archive.size) if archive.name.endswith(PACKED) else 0  # photographs hardly shrink
         check_space(part.parent, (total or archive.size) - start + unpacked, f"{archive.name} and its content")
         found = answer.headers.get("ETag", "")
+        if not start:
+            part.unlink(missing_ok=True)  # of another version than the tag that follows
         tag.write_text(found if found[:1] == '"' else answer.headers.get("Last-Modified", ""), encoding="latin-1")
         bar.total, bar.n = total, start
         with open(part, "ab" if start else "wb") as file:

@@ -7,7 +7,7 @@ from threading import Event
 
 from camlib.datasets.archives import NOTE, PACKED, check_space, read_note, unpack
 from camlib.datasets.base import Archive, Dataset, Source
-from camlib.datasets.download import CHANGED, VERIFIED, check_file, download, place_file
+from camlib.datasets.download import CHANGED, VERIFIED, check_file, download, part_size, place_file
 from camlib.datasets.parsing import find_place
 from camlib.datasets.weights import RELEASED_FILES, RELEASED_URL
 
@@ -115,7 +115,8 @@ def is_complete(source: Source, root: Path) -> bool:
 
 def _download_all(wanted: Sequence[Archive], root: Path, changed: bool, say: Callable[[str], None]) -> list[str]:
     if wanted:
-        check_space(_existing(root), sum(archive.size for archive in wanted), "download")
+        lacking = sum(max(0, archive.size - part_size(archive, root)) for archive in wanted)
+        check_space(_existing(root), lacking, "download")
     stop, failed = Event(), list[str]()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         jobs = {archive: pool.submit(download, archive, root, changed, stop) for archive in wanted}
@@ -159,7 +160,7 @@ def verify(source: Source, root: Path) -> list[tuple[str, bool]]:
     for archive in source.archives:
         path, folder, note = place_file(archive, root), root / archive.to, read_note(root / archive.to)
         if path.is_file():
-            state, text = check_file(archive, path)
+            state, text = check_file(archive, path, anew=True)
             lines.append((f"{path}: {state} ({text})", state != CHANGED))
         if note:
             files = sum(one.is_file() for one in folder.rglob("*")) - (folder / NOTE).is_file()

@@ -397,6 +397,36 @@ def test_the_commands_lead_from_nothing_to_a_verified_dataset(birds, commands):
     assert (done.exit_code, "birds.zip: unverified: changed (md5" in done.output) == (1, True)
 
 
+def test_verify_reads_the_file_even_where_its_time_and_size_stayed(birds, commands):
+    path = birds.root / "birds.zip"
+    path.write_bytes(birds.content)
+    assert commands("verify", "birds").exit_code == 0
+    state, content = path.stat(), bytearray(birds.content)
+    content[100] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert commands("verify", "birds").exit_code == 1
+
+
+def test_what_is_incomplete_or_not_there_is_no_success(birds, commands):
+    done = commands("verify", "birds")
+    assert (done.exit_code, done.stdout) == (1, "birds: nothing of it is there to verify\n")
+    (birds.root / "CUB_200_2011").mkdir()
+    done = commands("get", "cub200")
+    assert done.exit_code == 1
+    assert "cub200: not complete\ncub200: missing: " in done.stdout
+
+
+def test_what_was_downloaded_before_needs_no_space_again(birds, monkeypatch):
+    asked, size = [], 1000
+    monkeypatch.setattr(fetch, "check_space", lambda place, size, what: asked.append(size))
+    archive = replace(birds.source.archives[0], size=size)
+    monkeypatch.setattr(fetch, "download", lambda *_: (_ for _ in ()).throw(OSError("no server")))
+    (birds.root / f"{archive.name}.part").write_bytes(bytes(300))
+    fetch.get({"birds": replace(birds.source, archives=(archive,))}, birds.root, say=lambda _: None)
+    assert asked == [700]
+
+
 def test_unpack_and_registration_by_command(birds, commands):
     (birds.root / "birds.zip").write_bytes(birds.content)
     assert "verified, unpacked as" in commands("unpack", "birds").output

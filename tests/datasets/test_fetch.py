@@ -110,7 +110,8 @@ def check_none(root):
         [{"cut": 100_000}, {"status": 500}, {"status": 503}],
         [{"length": len(WHOLE) + 500}],
         [{"redirect": "/birds.bin"}, {"cut": 150_000}, {"redirect": "birds.bin"}],
-        [{"cut": 100_000}, {"range": f"bytes 5-{len(WHOLE) - 1}/{len(WHOLE)}"}],
+        [{"cut": 100_000}, {"cut": 200_000, "length": 100_000}],
+        [{"cut": 100_000}, {"range": f"bytes 5-{len(WHOLE) - 99_996}/{len(WHOLE)}", "content": WHOLE[::-1]}],
     ],
     ids=lambda faults: " ".join("-".join(f) for f in faults) or "none",
 )

@@ -150,8 +150,9 @@ def test_an_archive_that_was_cut_anywhere_is_refused(tmp_path, kind):
         refuse(path, tmp_path, "refused|not a whole zip")
 
 
-def test_a_damaged_compressed_file_is_refused(tmp_path):
-    path = pack(tmp_path / "x.tar.gz", [("a", os.urandom(5000))])
+@pytest.mark.parametrize("size", [5000, archives.BLOCK - 1536])  # then the tar's end is that of a block
+def test_a_damaged_compressed_file_is_refused(tmp_path, size):
+    path = pack(tmp_path / "x.tar.gz", [("a", os.urandom(size))])
     content = bytearray(path.read_bytes())
     content[-5] ^= 1  # of the checksum
     path.write_bytes(content)

@@ -33,7 +33,7 @@ STRIP := $(BIN)nbstripout --extra-keys "metadata.papermill metadata.language_inf
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
-.PHONY: FORCE help setup lab reproduce planned test sample references readme evidence lint data bench clean test-opencv4 git-filter
+.PHONY: FORCE help setup lab reproduce planned test sample references readme evidence example lint data bench clean test-opencv4 git-filter
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -127,6 +127,13 @@ readme: $(READY) ## write the generated parts of README.md, data/README.md and d
 
 evidence: $(READY) ## run the kept runs of docs/results again (RUN=profile: that one, new or again)
 	@$(CAMLIB) evidence $(if $(RUN),--run $(RUN))
+
+example: $(READY) ## docs/example: three notebooks as Markdown, for readers who run nothing
+	@photo=$$($(PY) -c 'from skimage import data_dir; print(data_dir)')/chelsea.png; \
+	$(CAMLIB) run notebooks/00_quickstart.ipynb --out reports/example --set photo="$$photo"
+	@for name in 02_gap_vs_gmp 06_scene_objects; do \
+	  $(CAMLIB) run notebooks/$$name.ipynb --out reports/example; done
+	@$(CAMLIB) example reports/example
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)ruff check .

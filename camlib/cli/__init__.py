@@ -178,6 +178,15 @@ def readme() -> None:
 
 
 @app.command(rich_help_panel=MAKES)
+def example(report: Path) -> None:
+    """Write docs/example from the executed notebooks of REPORT."""
+    from camlib.report.example import write_example
+
+    for path in write_example(report, store.find_checkout() / "docs" / "example"):
+        typer.echo(path)
+
+
+@app.command(rich_help_panel=MAKES)
 def evidence(
     run: Annotated[str, typer.Option(help="keep this profile's run, new or again; by default all that are kept")] = "",
 ) -> None:

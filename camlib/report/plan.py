@@ -18,7 +18,7 @@ SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 NOT_COMPUTING = (
     "cli/__init__.py", "cli/data.py", "cli/people.py", "__main__.py", "datasets/download.py", "datasets/fetch.py",
     "report/plan.py", "report/settings.py", "report/needs.py", "report/pages.py", "report/cells.py", "report/grids.py",
-    "report/evidence.py", "report/saving.py", "report/trainings.py",
+    "report/evidence.py", "report/example.py", "report/saving.py", "report/trainings.py",
 )  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 

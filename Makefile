@@ -129,7 +129,7 @@ evidence: $(READY) ## run the kept runs of docs/results again (RUN=profile: that
 	@$(CAMLIB) evidence $(if $(RUN),--run $(RUN))
 
 example: $(READY) ## docs/example: three notebooks as Markdown, for readers who run nothing
-	@photo=$$($(PY) -c 'from skimage import data_dir; print(data_dir)')/chelsea.png; \
+	@photo=$$(dirname "$$($(PY) -c 'import skimage; print(skimage.__file__)')")/data/chelsea.png; \
 	$(CAMLIB) run notebooks/00_quickstart.ipynb --out reports/example --set photo="$$photo"
 	@for name in 02_gap_vs_gmp 06_scene_objects; do \
 	  $(CAMLIB) run notebooks/$$name.ipynb --out reports/example; done

@@ -73,6 +73,10 @@ class _Member(NamedTuple):
     open: Callable[[], IO[bytes]]
 
 
+LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+LONGEST = 2**20  # bytes of a header
+
+
 class _EndingTarInfo(tarfile.TarInfo):
     """A tar file ends with blocks of zeros: one that was cut between two members has none, and tarfile is content."""
 
@@ -80,7 +84,10 @@ class _EndingTarInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_EndingTarInfo":
         if not buf:
             raise tarfile.ReadError("it ends before its end is marked")
-        return super().frombuf(buf, encoding, errors)
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in LONG_NAMES and found.size > LONGEST:  # tarfile reads it into memory before anybody sees it
+            raise ValueError(f"a name or a header in it takes {found.size:,} bytes")
+        return found
 
 
 def check_member(name: str) -> str:

@@ -4,6 +4,7 @@ Outputs are data: of each kind the page takes text and pictures, and writes the 
 """
 
 import base64
+import html
 import io
 import re
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def _render_prose(text: str) -> str:
 def _first_sentence(parts: list[Part]) -> str:
     """Of the prose that stands before a figure, as text: what it shows."""
     prose = next((part.content for part in reversed(parts) if part.kind == "prose"), "")
-    text = " ".join(re.sub(r"<[^>]+>", "", prose).replace("&#39;", "'").replace("&quot;", '"').split())
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", prose)).split())
     return re.split(r"(?<=[.:])\s", text)[0]
 
 

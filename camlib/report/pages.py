@@ -162,12 +162,11 @@ def _make_card(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> d
         with Image.open(io.BytesIO(figure.read_bytes())) as picture:
             words = f"The measured values of {record['title']} with their intervals"
             pictures = [{"source": encode_picture(picture, CARD), "words": words}]
-    synthetic = all(data["synthetic"] for data in record["datasets"])
     return record | {
         "profile": read_planned(folder / f"{record['notebook']}.params.yml").profile,
         "not_run": read_planned(folder / f"{record['notebook']}.params.yml").not_run,
         "picture": pictures[-1] if pictures else None,
-        "synthetic": synthetic,
+        "kinds": sorted({data["synthetic"] for data in record["datasets"]}),
         "data": about["data"].replace(" (synthetic)", ""),
         "said": record["headline"].split("\n")[0],
     }

@@ -218,3 +218,12 @@ def test_nothing_is_ever_written_outside(tmp_path_factory, kind, names):
         assert list(root.iterdir()) == []
     assert {p.name for p in tmp_path.iterdir()} == {path.name, "root"}
     assert {p.name for p in root.iterdir()} <= {"birds"}
+
+
+def test_a_name_that_would_fill_the_memory_is_refused(tmp_path):
+    path = pack(tmp_path / "long.tar.gz", [("a" * (archives.LONGEST + 1), b"1")])
+    with pytest.raises(ValueError, match=r"long\.tar\.gz.*a name or a header in it takes 1,048,5\d\d bytes"):
+        unpack(path, tmp_path, "birds", {})
+    fine = pack(tmp_path / "fine.tar.gz", [("b" * 200, b"1")])  # beyond the 100 bytes of an old header
+    unpack(fine, tmp_path, "birds", {})
+    assert (tmp_path / "birds" / ("b" * 200)).read_bytes() == b"1"

@@ -33,7 +33,7 @@ STRIP := $(BIN)nbstripout --extra-keys "metadata.papermill metadata.language_inf
 # Settings of this shell must not reach the notebooks' kernels.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 
-.PHONY: FORCE help setup lab reproduce planned test sample references readme evidence example lint data bench clean test-opencv4 git-filter
+.PHONY: FORCE help setup lab check-lab reproduce planned test sample references readme evidence example lint data bench clean test-opencv4 git-filter
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -61,9 +61,12 @@ git-filter:
 	@if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then \
 	  git config filter.notebooks.clean 'if command -v $(BIN)nbstripout >/dev/null; then $(STRIP); else cat; fi'; fi
 
-lab: $(READY) ## open the notebooks in JupyterLab (ARGS=--no-browser for a remote machine)
-	$(BIN)jupyter lab --LabApp.default_url=/lab/tree/notebooks \
+lab: $(READY) ## open the quickstart in JupyterLab (ARGS=--no-browser for a remote machine)
+	$(BIN)jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb \
 	  --ContentsManager.post_save_hook=camlib.report.saving.refresh_index $(ARGS)
+
+check-lab: $(READY) ## drive the quickstart in JupyterLab with Chromium, print how fast it redraws
+	$(PY) -m pytest -q tests/check_lab.py
 
 reproduce: $(READY) ## run every notebook and build reports/PROFILE/index.html (GPUS=4: train on so many)
 	@$(CAMLIB) plan '$(PROFILE)'
@@ -129,8 +132,8 @@ evidence: $(READY) ## run the kept runs of docs/results again (RUN=profile: that
 	@$(CAMLIB) evidence $(if $(RUN),--run $(RUN))
 
 example: $(READY) ## docs/example: three notebooks as Markdown, for readers who run nothing
-	@photo=$$(dirname "$$($(PY) -c 'import skimage; print(skimage.__file__)')")/data/chelsea.png; \
-	$(CAMLIB) run notebooks/00_quickstart.ipynb --out reports/example --set photo="$$photo"
+	@$(CAMLIB) run notebooks/00_quickstart.ipynb --out reports/example \
+	  --set 'data={dataset: bundled-photos, split: all, n: 4}'  # their licences allow copies
 	@for name in 02_gap_vs_gmp 06_scene_objects; do \
 	  $(CAMLIB) run notebooks/$$name.ipynb --out reports/example; done
 	@$(CAMLIB) example reports/example

@@ -98,7 +98,7 @@ def test_notebooks_keep_their_contract(path):
         assert not any("image/png" in o.get("data", {}) for o in cell["outputs"]), "figures are stripped"
         if "nbval-check-output" in own:
             assert cell["outputs"], "a reference without output compares nothing"
-    assert "papermill" not in notebook["metadata"]
+    assert not {"papermill", "widgets"} & set(notebook["metadata"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

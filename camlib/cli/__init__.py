@@ -86,6 +86,7 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
             # Errors of cells come as outputs. The kernel's own log warns of a connection within this machine each time,
             # and calls Ctrl-C an error.
             extra_arguments=["--IPKernelApp.log_level=50"],
+            store_widget_state=False,  # a page runs no script: it shows a widget's picture
         )  # fmt: skip
     except PapermillExecutionError as error:
         typer.echo(f"\n{notebook} failed in code cell {error.exec_count}:\n{error.source}\n", err=True)

@@ -42,11 +42,12 @@ TURNS = {
 }  # fmt: skip
 
 
-def read(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
-    """The photographs of scikit-image's package. Raises FileNotFoundError if the package lacks one."""
+def read(name: str, split: str, places: Mapping[str, Path], n: int | None = None) -> Dataset:
+    """The first n photographs of scikit-image's package. Raises FileNotFoundError if the package lacks one."""
     spec = find_spec("skimage")
     folder = Path(spec.origin).parent / "data" if spec and spec.origin else places["root"]
-    return _build(name, [folder / file for file in BUNDLED], list(BUNDLED.values()), "photographs of scikit-image")
+    files, titles = [folder / file for file in BUNDLED][:n], list(BUNDLED.values())[:n]
+    return _build(name, files, titles, "photographs of scikit-image")
 
 
 def load_photos(given: Sequence[str | Path]) -> Dataset:
@@ -176,6 +177,7 @@ SOURCES = {
         read,
         ("all",),
         "as scikit-image says: chelsea, coffee, camera and rocket are free to use",
+        options={"n": None},
         images={"all": len(BUNDLED)},
     )
 }

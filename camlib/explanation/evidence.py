@@ -96,14 +96,7 @@ class Explanation:
         """The photograph under the map of class number `which` of `classes`, with its boxes; at most 2,048 px wide."""
         one, (image, shrink) = self.classes[which], self._shrink(OVERLAY_LIMIT)
         heatmap = place_map(one.raw, _scale(one.window, shrink, image.size), image.size)
-        picture = Image.fromarray(overlay_map(np.asarray(image), heatmap))
-        draw, line = ImageDraw.Draw(picture), max(1, round(max(picture.size) / 250))
-        for box in one.boxes:
-            x0, y0, x1, y1 = (box * shrink).round().astype(int).tolist()
-            corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
-            draw.rectangle(corners, outline="white", width=line + 2)
-            draw.rectangle(corners, outline=PREDICTED_COLOUR, width=line)
-        return picture
+        return frame_boxes(Image.fromarray(overlay_map(np.asarray(image), heatmap)), one.boxes * shrink)
 
     def save(self, folder: str | Path) -> dict[str, Path]:
         """Write overlay, JSON and raw maps into a folder -> {"overlay", "json", "maps": the files}.
@@ -174,6 +167,16 @@ def place_map(raw: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndar
     canvas = np.full(size[::-1], min(0.0, float(resized.min())), np.float32)
     canvas[y0:y1, x0:x1] = resized
     return canvas
+
+
+def frame_boxes(picture: Image.Image, boxes: np.ndarray) -> Image.Image:
+    """Draw boxes (n, 4), half-open in pixels, into an RGB picture, with a white edge; returns the picture."""
+    draw, line = ImageDraw.Draw(picture), max(1, round(max(picture.size) / 250))
+    for x0, y0, x1, y1 in boxes.round().astype(int).tolist():
+        corners = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
+        draw.rectangle(corners, outline="white", width=line + 2)
+        draw.rectangle(corners, outline=PREDICTED_COLOUR, width=line)
+    return picture
 
 
 def _scale(window: Window, shrink: np.ndarray, size: tuple[int, int]) -> Window:

@@ -20,6 +20,8 @@ def test_the_bundled_photographs_are_scikit_images():
     assert "whole" not in images.info
     assert np.array_equal(np.asarray(images[0]), skimage.data.chelsea())
     assert [image.mode for image in map(images.__getitem__, range(5))] == ["RGB"] * 5
+    few = load("bundled-photos", split="all", n=4)
+    assert (few.ids, few.info["whole"]) == (images.ids[:4], 5)
 
 
 def test_a_file_of_ones_own(tmp_path):

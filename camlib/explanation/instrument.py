@@ -135,7 +135,7 @@ class Instrument(widgets.VBox):
         file = io.BytesIO()
         canvas.save(file, "PNG")
         still = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": ". ".join(lines)}
-        return super()._repr_mimebundle_(**kwargs) | still, {"image/png": {"alt": ". ".join(lines)}}
+        return super()._repr_mimebundle_(**kwargs) | still, {}
 
 
 def _to_jpeg(picture: Image.Image) -> bytes:

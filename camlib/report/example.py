@@ -14,6 +14,7 @@ from camlib.store import write_aside
 
 SHOWN = ("00_quickstart", "02_gap_vs_gmp", "06_scene_objects")
 WIDEST = 1200  # px of a figure
+INJECTED = "injected-parameters"  # papermill's cell; its report_dir is a folder of the machine
 
 
 def write_example(report: Path, folder: Path) -> list[Path]:
@@ -39,15 +40,18 @@ def _show_cell(cell: Any, name: str, figures: dict[str, bytes]) -> list[str]:
     """A cell as Markdown: prose as it is, code folded, then its outputs; its figures are added to `figures`."""
     if cell.cell_type == "markdown":
         return [cell.source]
-    parts = [f"<details><summary>code</summary>\n\n```python\n{cell.source}\n```\n\n</details>"]
+    injected = INJECTED in cell.metadata.get("tags", [])
+    lines = [line for line in cell.source.split("\n") if "report_dir" not in line or not injected]
+    parts = ["<details><summary>code</summary>\n\n```python\n" + "\n".join(lines) + "\n```\n\n</details>"]
     for output in cell.get("outputs", []):
-        data, lines = output.get("data", {}), output.get("text", "").strip()
-        if output.get("name") == "stdout" and lines:
-            parts.append(f"```\n{lines}\n```")
+        data, printed = output.get("data", {}), output.get("text", "").strip()
+        if output.get("name") == "stdout" and printed:
+            parts.append(f"```\n{printed}\n```")
         elif "image/png" in data:
             file = f"{name}-{sum(name in figure for figure in figures) + 1}.webp"
             figures[file] = _encode(base64.b64decode(data["image/png"]))
-            words = data.get("text/plain", "").replace("\n", " ").replace("[", "(").replace("]", ")")
+            words = output.metadata.get("image/png", {}).get("alt") or data.get("text/plain", "")
+            words = words.replace("\n", " ").replace("[", "(").replace("]", ")")
             parts.append(f"![{words}]({file})")
         elif "text/html" in data:
             for grid in read_grids(data["text/html"]):

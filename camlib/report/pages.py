@@ -35,6 +35,7 @@ from camlib.store import write_aside
 
 # No script runs on a page and no request leaves it, whatever a notebook's outputs hold; its own style is inline.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SPAN = 40.0  # points on either side of 0 that the front page draws
 WORDS = ("holds", "opposite", "not seen", "inconclusive", "not run")  # of verdicts, in the order that they are counted
 CARD = 1100  # px that a card's picture is wide at most
 BUNDLED = "bundled-photos"  # of the quickstart, whose pictures open the front page
@@ -150,8 +151,15 @@ def _list_claims(verdicts: dict[str, dict[bool, Verdict]]) -> list[dict[str, Any
         for synthetic, column in COLUMNS.items():
             found = both[synthetic]
             row[column] = {"word": found.word, "estimate": describe_estimate(found), "told": describe_primary(found)}
+            row[column]["bar"] = place_bar(*found.primary["interval"]) if found.primary else None
         rows.append(row)
     return sorted(rows, key=lambda row: not row["run"])
+
+
+def place_bar(low: float, high: float) -> tuple[float, float]:
+    """Where an interval in points lies on a line from -SPAN to SPAN: (left, width) in %; the rest is cut off."""
+    left, right = (50 + 50 * min(max(end, -SPAN), SPAN) / SPAN for end in (low, high))
+    return round(min(left, 98), 1), round(max(right - left, 2), 1)
 
 
 def _make_card(folder: Path, record: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:

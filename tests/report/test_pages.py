@@ -1,0 +1,15 @@
+"""The front page's own arithmetic."""
+
+import pytest
+
+from camlib.report.pages import place_bar
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((-40, 40), (0, 100)), ((0, 20), (50, 25)), ((-90, -60), (0, 2)), ((60, 90), (98, 2)), ((10, 90), (62.5, 37.5))],
+)
+def test_an_interval_is_drawn_around_0_and_stays_on_its_line(interval, expected):
+    left, width = place_bar(*interval)
+    assert (left, width) == expected
+    assert left + width <= 100

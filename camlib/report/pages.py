@@ -35,7 +35,7 @@ from camlib.store import write_aside
 
 # No script runs on a page and no request leaves it, whatever a notebook's outputs hold; its own style is inline.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-SPAN = 40.0  # points on either side of 0 that the front page draws
+SPAN = 80.0  # points on either side of 0 that the front page draws
 WORDS = ("holds", "opposite", "not seen", "inconclusive", "not run")  # of verdicts, in the order that they are counted
 CARD = 1100  # px that a card's picture is wide at most
 BUNDLED = "bundled-photos"  # of the quickstart, whose pictures open the front page

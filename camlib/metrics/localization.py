@@ -16,6 +16,7 @@ from camlib.boxes import (
     box_iou,
     centre_box,
     check_boxes,
+    component_tree_boxes,
     pairwise_iou,
 )
 
@@ -157,22 +158,30 @@ def box_hits(
     """
     if components not in ("largest", "best"):
         raise ValueError(f"components is {components!r}; expected 'largest' or 'best'")
-    return sweep_hits(heatmap, gt_boxes, iou)[components == "best"]
+    if components == "best":
+        return sweep_hits(heatmap, gt_boxes, iou)[1]
+    truth, deltas = _check_truth(gt_boxes, iou)
+    return box_iou(component_tree_boxes(heatmap), truth).max(1) >= deltas[:, None]
 
 
 def sweep_hits(
     heatmap: ArrayLike, gt_boxes: ArrayLike, iou: Sequence[float]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """`box_hits` by the largest component and by the best one, in one sweep over the map: (D, 256), (D, 256)."""
+    truth, deltas = _check_truth(gt_boxes, iou)
+    largest, best = sweep_components(bins_8bit(heatmap), LEVELS, truth, deltas)
+    return box_iou(largest, truth).max(1) >= deltas[:, None], best
+
+
+def _check_truth(gt_boxes: ArrayLike, iou: Sequence[float]) -> tuple[Boxes, NDArray[np.float64]]:
+    """True boxes (M, 4) and IoUs (D,), or a ValueError."""
     deltas = np.array(iou, dtype=np.float64)
     if deltas.ndim != 1 or not len(deltas) or not ((deltas > 0) & (deltas <= 1)).all():
         raise ValueError(f"iou is {iou}; expected one or more values, each 0 < iou <= 1")
-    bins = bins_8bit(heatmap)
     truth = check_boxes(gt_boxes, "gt_boxes")
     if truth.ndim != 2 or not len(truth):
         raise ValueError(f"gt_boxes has shape {truth.shape}; expected (M, 4) with at least one box")
-    largest, best = sweep_components(bins, LEVELS, np.array(truth, order="C"), deltas)
-    return box_iou(largest, truth).max(1) >= deltas[:, None], best
+    return np.array(truth, order="C"), deltas
 
 
 def summarize_hits(hits: NDArray[np.bool_], iou: Sequence[float]) -> BoxAccuracy:

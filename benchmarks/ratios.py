@@ -211,7 +211,7 @@ def compare_loaders(photographs: Dataset) -> None:
                 return reference(image.convert("RGB"))
 
     def from_the_store() -> None:
-        transforms.CACHE_SHARE = 0.5
+        transforms.squashed.CACHE_SHARE = 0.5
         for _, images in transforms.run_ahead(transforms.iterate_batches(photographs, preset, BATCH)):
             generator = torch.Generator().manual_seed(0)
             transforms.normalize_images(transforms.random_crop_mirror(images, 224, generator), preset)
@@ -238,7 +238,7 @@ def main(count: int = 96) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["CAMLIB_CACHE"] = temporary
         photographs = draw_photographs(Path(temporary), count)
-        transforms.CACHE_SHARE = 0  # decode in every pass
+        transforms.squashed.CACHE_SHARE = 0  # decode in every pass
         compare_files_to_boxes(photographs)
         compare_loaders(photographs)
         cv2.setNumThreads(1)

@@ -67,10 +67,10 @@ def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
     expected = np.stack([squash_image(folder_dataset[i], 16) for i in range(len(folder_dataset))])
     assert np.array_equal(first, expected)
     with monkeypatch.context() as patch:
-        patch.setattr(transforms, "_decode_batches", None)  # a second pass that decodes would fail
+        patch.setattr(transforms.squashed, "_decode_batches", None)  # a second pass that decodes would fail
         assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
-    monkeypatch.setattr(transforms, "CACHE_SHARE", 0)  # too large for the cache: decoded by workers
-    monkeypatch.setattr(transforms, "load_squashed", None)
+    monkeypatch.setattr(transforms.squashed, "CACHE_SHARE", 0)  # too large for the cache: decoded by workers
+    monkeypatch.setattr(transforms.squashed, "load_squashed", None)
     assert transforms.keeps_squashed(folder_dataset, 16), "it is there"
     expected = np.stack([squash_image(folder_dataset[i], 12) for i in range(len(folder_dataset))])
     batches = list(transforms.iterate_batches(folder_dataset, Preset(12, 12), 4, np.array([5, 1, 3, 0, 2])))
@@ -111,7 +111,7 @@ def test_squashed_images_are_kept_where_they_take_half_of_the_free_disk_at_most(
 def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
     share, tmp_path, own_cache, monkeypatch, folder_dataset
 ):
-    monkeypatch.setattr(transforms, "CACHE_SHARE", share)
+    monkeypatch.setattr(transforms.squashed, "CACHE_SHARE", share)
     bad = next(p for p in tmp_path.rglob("*.jpg") if p.stem == folder_dataset.ids[3].split("/")[-1].split(".")[0])
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises((OSError, ValueError), match=bad.name):

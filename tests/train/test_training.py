@@ -73,7 +73,7 @@ def test_the_same_settings_are_trained_once_and_others_anew(sets, own_cache, mon
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_training_takes_images_from_workers_however_processes_start(start_method, folder_dataset, monkeypatch):
-    monkeypatch.setattr(transforms, "CACHE_SHARE", 0)  # decoded by workers in every epoch
+    monkeypatch.setattr(transforms.squashed, "CACHE_SHARE", 0)  # decoded by workers in every epoch
     recipe = replace(RECIPE, epochs=1, batch_size=2)
     _, history = fit((folder_dataset, folder_dataset), recipe=recipe, preset=transforms.Preset(32, 32))
     assert len(history) == 1

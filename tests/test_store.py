@@ -2,16 +2,14 @@
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from camlib import store, transforms
+from camlib import store
 
 
 def test_write_aside_keeps_the_old_file_when_the_new_one_fails(tmp_path):
@@ -241,30 +239,3 @@ print(store.run_sharded("squares", "key", 40, compute, shard=2)["square"].sum())
     both = [subprocess.Popen([sys.executable, "-c", code, str(log)], stdout=subprocess.PIPE, text=True) for _ in "ab"]
     assert [process.communicate()[0] for process in both] == [f"{sum(i**2 for i in range(40))}\n"] * 2
     assert log.read_text().split() == [str(i) for i in range(0, 40, 2)]
-
-
-@pytest.mark.parametrize("case", ["little is free", "the disk gives less than it promised"])
-def test_a_full_disk_is_said_before_memory_is_mapped(case, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    if case == "little is free":
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    else:
-        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
-    (tmp_path / "x.npy").touch()
-    with pytest.raises(
-        OSError, match=rf"disk full: {tmp_path}/x\.npy needs 5,000 bytes, .* free; CAMLIB_CACHE"
-    ) as full:
-        transforms.reserve_space(tmp_path / "x.npy", 5000)
-    assert full.value.errno == errno.ENOSPC
-
-
-def test_space_is_reserved_and_the_file_keeps_what_it_holds(tmp_path, monkeypatch):
-    path = tmp_path / "x.npy"
-    path.write_bytes(b"abc")
-    transforms.reserve_space(path, 100_000)
-    assert path.read_bytes()[:3] == b"abc"
-    assert path.stat().st_blocks * 512 >= 100_000
-    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # macOS
-    transforms.reserve_space(path, 100_000)

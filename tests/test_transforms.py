@@ -1,5 +1,7 @@
 """Preprocessing against torchvision and hand-computed pixels; the cache of squashed images."""
 
+import errno
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -85,11 +87,84 @@ def test_workers_decode_however_processes_start(start_method, folder_dataset):
     assert np.array_equal(transforms.load_squashed(many, 16), np.tile(expected, (40, 1, 1, 1)))
 
 
-def test_a_full_disk_ends_decoding_with_the_file_and_what_it_needs(folder_dataset, own_cache, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(OSError, match=r"disk full: .*pictures-val-16-.*\.npy needs 5,504 bytes, 1,000 are free"):
-        transforms.load_squashed(folder_dataset, 16)
-    assert not list(own_cache.rglob("*pictures*")), "neither a part of the file nor its lock stays"
+@pytest.mark.parametrize("case", ["little is free", "the disk gives less than it promised"])
+def test_a_full_disk_ends_decoding_with_the_file_and_what_it_needs(case, folder_dataset, monkeypatch):
+    expected = np.stack([squash_image(folder_dataset[i], 16) for i in range(len(folder_dataset))])
+
+    def refuse(*_):
+        yield torch.from_numpy(expected[:3])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        if case == "little is free":
+            patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        else:
+            patch.setattr(transforms.squashed, "_decode_batches", refuse)
+        with pytest.raises(OSError, match=r"disk full: .*pictures-val-16-.*\.npy needs 5,376 bytes, .* free") as full:
+            transforms.load_squashed(folder_dataset, 16)
+    assert full.value.errno == errno.ENOSPC
+    assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected), "with space it goes on"
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize("cut", ["between images", "within an image", "the list is behind", "the list is cut"])
+def test_a_killed_run_goes_on_with_the_images_that_it_decoded(cut, lossy, folder_dataset, own_cache, monkeypatch):
+    monkeypatch.setattr(transforms.squashed, "LOSSLESS_MOST", 0 if lossy else 10**9)
+    read, module = [], transforms.squashed
+    decode = module._decode_batches
+
+    def kill(dataset, squash, size, interpolation, batches):
+        yield next(decode(dataset, squash, size, interpolation, [np.arange(3)]))
+        raise KeyboardInterrupt
+
+    def count(dataset, squash, size, interpolation, batches):
+        read.extend(np.concatenate(batches).tolist())
+        return decode(dataset, squash, size, interpolation, batches)
+
+    def read_all():
+        return torch.cat([x for _, x in transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, training=True)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_decode_batches", kill)
+        with pytest.raises(KeyboardInterrupt):
+            read_all()
+    part = next(path for path in own_cache.rglob("*.part") if ".ends." not in path.name)
+    listed = part.with_name(part.name.replace(".part", ".ends.part"))
+    left = 3
+    if cut == "within an image":
+        part.write_bytes(part.read_bytes()[:-5])
+        left = 2
+    elif cut == "the list is behind":
+        listed.write_bytes(listed.read_bytes()[:16])
+        left = 2
+    elif cut == "the list is cut":
+        listed.write_bytes(listed.read_bytes()[:20])
+        left = 2
+    monkeypatch.setattr(module, "_decode_batches", count)
+    found = read_all()
+    assert read == list(range(left, 7))
+    squash = module._squash_lossy if lossy else squash_image
+    assert np.array_equal(found, np.stack([squash(folder_dataset[i], 16, "bilinear") for i in range(7)]))
+    assert not list(own_cache.rglob("*.part"))
+
+
+def test_large_training_sets_are_read_as_jpegs_and_the_disk_does_not_decide(folder_dataset, own_cache, monkeypatch):
+    preset, monkey = Preset(32, 32), monkeypatch.setattr
+    monkey(transforms.squashed, "LOSSLESS_MOST", 7 * 3 * 32**2 - 1)
+
+    def read(**given):
+        return torch.cat([x for _, x in transforms.iterate_batches(folder_dataset, preset, 3, **given)]).numpy()
+
+    kept = read(training=True)
+    assert next(own_cache.rglob("*.jpegs")).stat().st_size < kept.size, "smaller than the pixels"
+    assert np.array_equal(read(training=True), kept)
+    monkey(transforms.squashed, "CACHE_SHARE", -1)
+    next(own_cache.rglob("*.jpegs")).unlink()
+    assert np.array_equal(read(training=True), kept), "decoded in each pass: the same pixels"
+    exact = read()
+    assert np.array_equal(exact, [squash_image(folder_dataset[i], 32) for i in range(7)]), "measured: never JPEGs"
+    apart = np.abs(exact.astype(int) - kept)
+    assert 0 < apart.mean() < 3
 
 
 @pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])

@@ -207,7 +207,7 @@ def _training_batches(
     labels = torch.from_numpy(train.labels)
     batches: Iterable[tuple[np.ndarray, Tensor]] = ((rows, maps[rows]) for rows in share) if maps is not None else ()
     if maps is None:
-        batches = iterate_batches(train, preset, share.shape[1], share.reshape(-1))
+        batches = iterate_batches(train, preset, share.shape[1], share.reshape(-1), training=True)
     for i, (indices, images) in enumerate(run_ahead(batches)):
         generator = torch.Generator().manual_seed(_mix(seed, step + i, 0))
         if torch.device(device).type == "cuda":

@@ -18,9 +18,10 @@ from camlib.transforms.pixels import (
     squash_image as squash_image,
 )
 from camlib.transforms.squashed import (
+    count_bytes as count_bytes,
+    is_lossy as is_lossy,
     iterate_batches as iterate_batches,
     keeps_squashed as keeps_squashed,
     load_squashed as load_squashed,
-    reserve_space as reserve_space,
     run_ahead as run_ahead,
 )

@@ -1,48 +1,92 @@
-"""A dataset's images squashed to one size: decoded once, kept, handed out in batches."""
+"""A dataset's images squashed to one size: decoded once, kept, handed out in batches.
+
+They are kept as they are, so that every later pass sees the same pixels. A training set that would take more than
+`LOSSLESS_MOST` bytes is trained on JPEGs, a fifth of the size (docs/benchmarks.md says what that does). The data alone
+decide this, so that a training sees the same pixels on every machine. Nothing is measured on JPEGs of JPEGs.
+"""
 
 import errno
+import io
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from camlib.datasets.base import Dataset
-from camlib.store import cache_dir, digest, digest_code, hold_cache, write_aside
+from camlib.store import cache_dir, digest, digest_code, hold_cache
 from camlib.transforms.pixels import Preset, squash_image
 
 Batch = TypeVar("Batch")
 
-# The squashed images of a dataset are kept, so that no later pass decodes again, if they take no more of the free disk.
-CACHE_SHARE = 0.5
+CACHE_SHARE = 0.5  # of the free disk that squashed images may take; where they take more, every pass decodes again
+LOSSLESS_MOST = 32 * 1024**3
+JPEG_QUALITY = 95
+JPEG_BYTES = 0.75  # per pixel, to plan the disk with; photographs take 0.6
+
+
+def count_bytes(images: int, size: int, lossy: bool = False) -> int:
+    """The disk that squashed images take, in bytes."""
+    return round(images * size**2 * (JPEG_BYTES if lossy else 3))
+
+
+def is_lossy(images: int, size: int) -> bool:
+    """Whether so many training images are kept as JPEGs."""
+    return count_bytes(images, size) > LOSSLESS_MOST
+
+
+def squash_to_jpeg(image: Image.Image, size: int, interpolation: str) -> bytes:
+    """`squash_image` as a JPEG with its colours at full resolution."""
+    made, pixels = io.BytesIO(), squash_image(image, size, interpolation).transpose(1, 2, 0)
+    Image.fromarray(pixels).save(made, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return made.getvalue()
+
+
+def decode_jpeg(jpeg: bytes) -> np.ndarray:
+    """What `squash_to_jpeg` made -> uint8 (3, S, S)."""
+    return np.asarray(Image.open(io.BytesIO(jpeg))).transpose(2, 0, 1)
+
+
+def _squash_lossy(image: Image.Image, size: int, interpolation: str) -> np.ndarray:
+    return decode_jpeg(squash_to_jpeg(image, size, interpolation))
 
 
 class _Squashed(torch.utils.data.Dataset):
-    def __init__(self, dataset: Dataset, size: int, interpolation: str):
-        self.dataset, self.size, self.interpolation = dataset, size, interpolation
+    def __init__(self, dataset: Dataset, squash: Callable[[Image.Image, int, str], Any], size: int, interpolation: str):
+        self.dataset, self.squash, self.size, self.interpolation = dataset, squash, size, interpolation
 
-    def __getitem__(self, i: int) -> np.ndarray:
-        return squash_image(self.dataset[i], self.size, self.interpolation)
-
-
-def _stack(images: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(images))
+    def __getitem__(self, i: int) -> Any:
+        return self.squash(self.dataset[i], self.size, self.interpolation)
 
 
-def _decode_batches(dataset: Dataset, size: int, interpolation: str, batches: list[np.ndarray]) -> Iterator[Tensor]:
-    workers = min(os.cpu_count() or 1, 8, len(batches))
+def _stack(images: Iterable[Any]) -> Any:
+    images = list(images)
+    return images if isinstance(images[0], bytes) else torch.from_numpy(np.stack(images))
+
+
+def _decode_batches(
+    dataset: Dataset,
+    squash: Callable[[Image.Image, int, str], Any],
+    size: int,
+    interpolation: str,
+    batches: Sequence[np.ndarray],
+) -> Iterator[Any]:
+    """What `squash` makes of the images of each batch, in worker processes: a tensor, or a list of bytes."""
+    workers = min(os.cpu_count() or 1, 16, len(batches))
     return iter(
         DataLoader(
-            _Squashed(dataset, size, interpolation),
+            _Squashed(dataset, squash, size, interpolation),
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=workers if workers > 1 else 0,
             collate_fn=_stack,
@@ -50,61 +94,87 @@ def _decode_batches(dataset: Dataset, size: int, interpolation: str, batches: li
     )
 
 
-def _squashed_path(dataset: Dataset, size: int, interpolation: str) -> Path:
+def _squashed_path(dataset: Dataset, size: int, interpolation: str, lossy: bool) -> Path:
     key = digest(dataset.cache_key, version("pillow"), digest_code(__name__), size, interpolation)
-    return cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.npy"
+    return cache_dir() / "squashed" / f"{dataset.name}-{dataset.split}-{size}-{key}.{'jpegs' if lossy else 'npy'}"
 
 
-def keeps_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> bool:
+def keeps_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear", lossy: bool = False) -> bool:
     """Whether the squashed images of a dataset are in the cache, or would leave enough of the free disk."""
-    path = _squashed_path(dataset, size, interpolation)
+    path = _squashed_path(dataset, size, interpolation, lossy)
     place = next(folder for folder in path.parents if folder.is_dir())
-    return path.exists() or len(dataset) * 3 * size**2 <= CACHE_SHARE * shutil.disk_usage(place).free
+    return path.exists() or count_bytes(len(dataset), size, lossy) <= CACHE_SHARE * shutil.disk_usage(place).free
 
 
 def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
     if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
         return dataset.images.transpose(0, 3, 1, 2)
-    path = _squashed_path(dataset, size, interpolation)
+    return np.load(_make_squashed(dataset, size, interpolation, lossy=False), mmap_mode="r")
+
+
+def _make_squashed(dataset: Dataset, size: int, interpolation: str, lossy: bool) -> Path:
+    """The file of the squashed images, made if it is not there. JPEGs: `<file>.ends.npy` says where each ends."""
+    path, what = _squashed_path(dataset, size, interpolation, lossy), f"decode {dataset.name} {dataset.split}"
     if not path.exists():
-        what = f"decode {dataset.name} {dataset.split}"
-        with hold_cache(path.stem, what):
+        with hold_cache(path.name, what):
             if not path.exists():  # nor did another process make it meanwhile
-                _write_squashed(path, dataset, size, interpolation, what)
-    return np.load(path, mmap_mode="r")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write_squashed(path, dataset, size, interpolation, lossy, what)
+    return path
 
 
-def reserve_space(path: Path, size: int) -> None:
-    """Give a file that exists its `size` bytes on the disk; a write into mapped memory has no other way to fail.
+def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str, lossy: bool, what: str) -> None:
+    """Append image after image to `<path>.part`; what a killed run left there is kept.
 
     Raises OSError (no space left), naming the file, what it needs and what is free.
     """
-    free = shutil.disk_usage(path.parent).free
-    try:
-        if free < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            text = f"disk full: {path} needs {size:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
+    part, listed = (path.with_name(path.name + end) for end in (".part", ".ends.part"))
+    needed = count_bytes(len(dataset), size, lossy)
+    with ExitStack() as stack:
+        file, index = (stack.enter_context(open(one, "ab")) for one in (part, listed))
+        ends = np.fromfile(listed, np.int64, index.tell() // 8)  # of the images in the file
+        ends = ends[ends <= file.tell()]
+        if not len(ends):
+            file.truncate(0)
+            file.write(b"" if lossy else _npy_header((len(dataset), 3, size, size)))
+            file.flush()
+        end = int(ends[-1]) if len(ends) else file.tell()
+        file.truncate(end)
+        index.truncate(8 * len(ends))
+        free = shutil.disk_usage(path.parent).free
+        try:
+            if free < count_bytes(len(dataset) - len(ends), size, lossy):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            rows = np.arange(len(ends), len(dataset))
+            batches = np.array_split(rows, max(1, len(rows) // 64))
+            progress = tqdm(desc=what, total=len(dataset), initial=len(ends), disable=len(dataset) < 1000)
+            with progress:
+                squash = squash_to_jpeg if lossy else squash_image
+                for images in _decode_batches(dataset, squash, size, interpolation, batches):
+                    data = images if lossy else [image.tobytes() for image in images.numpy()]
+                    file.write(b"".join(data))
+                    file.flush()  # before the index: an image that is listed is there
+                    listed_ends = end + np.cumsum([len(one) for one in data])
+                    index.write(listed_ends.tobytes())
+                    index.flush()
+                    end = int(listed_ends[-1])
+                    progress.update(len(data))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            text = f"disk full: {path} needs {needed:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
             raise OSError(errno.ENOSPC, text) from error
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
-            raise
+    if lossy:
+        np.save(path.with_name(f"{path.name}.ends.npy"), np.fromfile(listed, np.int64))
+    os.replace(part, path)
+    listed.unlink()
 
 
-def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str, what: str) -> None:
-    batches = np.array_split(np.arange(len(dataset)), max(1, len(dataset) // 64))
-    with write_aside(path) as aside:
-        out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(dataset), 3, size, size))
-        reserve_space(aside, aside.stat().st_size)
-        decoded = _decode_batches(dataset, size, interpolation, batches)
-        progress = tqdm(zip(batches, decoded, strict=True), what, len(batches), disable=len(dataset) < 1000)
-        for indices, images in progress:
-            out[indices] = images.numpy()
-        out.flush()
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def run_ahead(batches: Iterable[Batch], count: int = 2) -> Iterator[Batch]:
@@ -118,18 +188,29 @@ def run_ahead(batches: Iterable[Batch], count: int = 2) -> Iterator[Batch]:
 
 
 def iterate_batches(
-    dataset: Dataset, preset: Preset, batch_size: int, order: np.ndarray | None = None
+    dataset: Dataset, preset: Preset, batch_size: int, order: np.ndarray | None = None, *, training: bool = False
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield (indices (B,), squashed images uint8 (B, 3, S, S)) in the given order, by default 0..N-1.
 
     A dataset that fits on the disk is squashed once and kept; another one is decoded by worker processes in each pass.
+    training: whether the images may be JPEGs, see `is_lossy`.
     Raises what the dataset raises for a corrupt or missing image, with its path.
     """
     order = np.arange(len(dataset)) if order is None else order
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if keeps_squashed(dataset, preset.squash, preset.interpolation):
-        squashed = load_squashed(dataset, preset.squash, preset.interpolation)
-        yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
-    else:
-        decoded = _decode_batches(dataset, preset.squash, preset.interpolation, batches)
+    size, interpolation = preset.squash, preset.interpolation
+    lossy = training and is_lossy(len(dataset), size)
+    if not keeps_squashed(dataset, size, interpolation, lossy):
+        decoded = _decode_batches(dataset, _squash_lossy if lossy else squash_image, size, interpolation, batches)
         yield from zip(batches, decoded, strict=True)
+    elif lossy:
+        path = _make_squashed(dataset, size, interpolation, lossy)
+        data, ends = np.memmap(path, np.uint8, "r"), np.load(path.with_name(f"{path.name}.ends.npy"))
+        starts = np.concatenate([[0], ends[:-1]])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for batch in batches:
+                jpegs = [data[start:end].tobytes() for start, end in zip(starts[batch], ends[batch], strict=True)]
+                yield batch, _stack(pool.map(decode_jpeg, jpegs))
+    else:
+        squashed = load_squashed(dataset, size, interpolation)
+        yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)

@@ -12,7 +12,7 @@ import typer
 
 from camlib import store
 from camlib.cli import data, people
-from camlib.report.plan import read_overrides, write_plan
+from camlib.report.plan import read_overrides, takes_hours, write_plan
 from camlib.report.settings import check_parameters, parse_value, read_yaml
 from camlib.store import check_data_root
 
@@ -35,6 +35,10 @@ def plan(profile: str) -> None:
     if profile != "mini":
         check_data_root()
     typer.echo("\n".join(write_plan(profile)))
+    if takes_hours(profile):
+        from camlib.report.estimate import estimate_profile
+
+        typer.echo(estimate_profile(profile))
 
 
 @app.command(rich_help_panel=MAKES)

@@ -29,6 +29,7 @@ with the development kits of later years: one number per line. Without it no ima
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,11 +86,16 @@ def _read_words(places: Mapping[str, Path]) -> dict[str, str]:
     return read_pairs(places["mapping"], " ") if "mapping" in places else {}
 
 
-def read_ilsvrc(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
-    """ILSVRC2012 in either layout; both give the same Dataset. Boxes exist for the validation images alone."""
+def read_ilsvrc(name: str, split: str, places: Mapping[str, Path], per_class: int | None = None) -> Dataset:
+    """ILSVRC2012 in either layout; both give the same Dataset. Boxes exist for the validation images alone.
+
+    per_class: of the training images only the first n of each class.
+    """
     words = _read_words(places)
     place = places["images"] if split == "val" else need_place(name, places["root"], *ILSVRC.to_train["train"])
     images = sorted(walk_images(place), key=lambda image: image.rpartition("/")[2])
+    if split == "train" and per_class is not None:
+        images = _keep_first(images, per_class)
     stems = [image.rpartition("/")[2].rpartition(".")[0] for image in images]
     wnids = [class_of(image) for image in images]
     source = f"{place.relative_to(places['root']).as_posix()}, {len(images)} images"
@@ -109,6 +115,15 @@ def read_ilsvrc(name: str, split: str, places: Mapping[str, Path]) -> Dataset:
     given["source"] = source if words else f"{source}, classes taken from the images because {ILSVRC_META} is missing"
     names = [words.get(wnid, wnid) for wnid in classes]
     return build_folder_dataset(name, split, place, images, classes, class_names=names, **given)
+
+
+def _keep_first(images: list[str], per_class: int) -> list[str]:
+    seen, kept = Counter[str](), []
+    for image in images:
+        seen[class_of(image)] += 1
+        if seen[class_of(image)] <= per_class:
+            kept.append(image)
+    return kept
 
 
 def _read_annotations(
@@ -227,6 +242,7 @@ ILSVRC = Source(
     by_hand=True,
     classes=1000,
     images={"train": 1_281_167, "val": 50_000},
+    options={"per_class": None},
 )
 SOURCES = {
     "ilsvrc2012": ILSVRC,

@@ -18,7 +18,7 @@ SUMMARY = "90_summary"  # the notebook that reads what the others wrote
 NOT_COMPUTING = (
     "cli/__init__.py", "cli/data.py", "cli/people.py", "__main__.py", "datasets/download.py", "datasets/fetch.py",
     "report/plan.py", "report/settings.py", "report/needs.py", "report/pages.py", "report/cells.py", "report/grids.py",
-    "report/evidence.py", "report/example.py", "report/saving.py", "report/trainings.py",
+    "report/estimate.py", "report/evidence.py", "report/example.py", "report/saving.py", "report/trainings.py",
 )  # fmt: skip
 SUFFIXES = ("params.yml", "ipynb", "partial.ipynb", "html", "json", "png")  # of what belongs to a notebook in a report
 
@@ -43,7 +43,7 @@ def find_notebooks() -> dict[str, Path]:
 
 
 def read_profiles() -> dict[str, dict[str, str]]:
-    """The profiles of params/profiles.yml, richest first: name -> {for, time, auto, without_gpu}."""
+    """The profiles of params/profiles.yml, richest first: name -> {for, time, auto, probe, based_on, without_gpu}."""
     return read_yaml(store.PROJECT_ROOT / "params" / "profiles.yml")
 
 
@@ -55,7 +55,8 @@ def read_overrides(path: Path) -> dict[str, Any]:
 def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     """Settings of a profile -> {notebook: overrides}, from `params/<profile>.yml`; mini is every notebook's defaults.
 
-    On a machine without a GPU the file that `without_gpu` names takes the place of single settings.
+    Settings that its file does not give are those of the profile that it is `based_on`. On a machine without a GPU the
+    file that `without_gpu` names takes the place of single settings.
     Notebooks that have no parameter but `report_dir` belong to every profile.
     Raises ValueError for an unknown profile, notebook or parameter.
     """
@@ -67,8 +68,9 @@ def read_profile(profile: str) -> dict[str, dict[str, Any]]:
     if profile == "mini":
         return {name: {} for name in notebooks}
     settings: dict[str, dict[str, Any]] = {}
-    reduced = profiles[profile].get("without_gpu")
-    for file in [f"{profile}.yml", *([f"{reduced}.yml"] if reduced and not has_gpu() else [])]:
+    about = profiles[profile]
+    reduced = None if has_gpu() else about.get("without_gpu")
+    for file in [f"{part}.yml" for part in (about.get("based_on"), profile, reduced) if part]:
         for name, overrides in read_yaml(store.PROJECT_ROOT / "params" / file).items():
             if name not in notebooks:
                 raise ValueError(f"params/{file}: no notebook is called {name!r}; there are {', '.join(notebooks)}")
@@ -134,6 +136,12 @@ def _choose_auto() -> dict[str, Planned]:
             if kept:
                 chosen[name] = Planned(candidate, {key: kept[0][key] for key in overrides}, kept[1])
     return {name: Planned("mini", {}, []) for name in find_notebooks()} | chosen
+
+
+def takes_hours(profile: str) -> bool:
+    """Whether a plan holds a profile that is marked `probe`."""
+    profiles = read_profiles()
+    return any(profiles[planned.profile].get("probe") for planned in choose_settings(profile).values())
 
 
 def complete_settings(overrides: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,8 @@ RECIPES = {
     # Released solver of GoogLeNet-GAP: 160,000 iterations of 64 (8 epochs of ILSVRC), rate x0.1 every quarter of them.
     # The files that the authors published are of 120,000 and 90,000 iterations: three quarters are run.
     "paper": Recipe(epochs=8, lr=0.001, schedule="step", share=0.75),
+    # The same rates on fewer images, to their end.
+    "paper_short": Recipe(epochs=4, lr=0.001, schedule="step"),
     # A short modern one for networks trained from scratch on small images.
     "short": Recipe(epochs=8, lr=0.1, schedule="one_cycle"),
     # The paper's addition on a ready trunk. Of 0.003, 0.01, 0.03 and 0.1 the rate with the best mean accuracy of both

@@ -53,6 +53,15 @@ def test_the_drawn_profile_runs_by_name_alone():
     assert len(by_name["10_mapping_resolution"].parameters["seeds"]) == 5
 
 
+def test_a_profile_takes_from_another_what_its_own_file_does_not_give(project):
+    (project / "params" / "full.yml").write_text("01_x: {seed: 7, data: {dataset: tiny-imagenet-200}}\n")
+    (project / "params" / "full-lite.yml").write_text("01_x: {seed: 8}\n")
+    with (project / "params" / "profiles.yml").open("a") as file:
+        file.write("full-lite: {for: less, time: hours, auto: never, based_on: full}\n")
+    assert plan.read_profile("full-lite")["01_x"] == {"seed": 8, "data": {"dataset": "tiny-imagenet-200"}}
+    assert plan.read_profile("full")["01_x"]["seed"] == 7
+
+
 def test_settings_that_change_nothing_are_no_richer_profile(project):
     (project / "params" / "full.yml").write_text("01_x: {}\n")
     plan.write_plan("auto")

@@ -1,0 +1,43 @@
+"""What a profile does, counted by hand, and the probe."""
+
+from collections import Counter
+
+import pytest
+
+from camlib.report import estimate, plan
+
+
+@pytest.mark.parametrize(("profile", "images", "epochs"), [("full", 1_281_167, 6), ("full-lite", 260_000, 4)])
+def test_trainings_are_counted(profile, images, epochs):
+    work = estimate.list_work(profile, check_data=False)
+    assert work.passes["train", "vgg16_gap"] == epochs * images
+    assert work.passes["train", "googlenet_gap"] == 6 * epochs * images, "two poolings, three seeds"
+    assert work.passes["forward", "resnet50"] == 50_000, "one crop of the validation set"
+    assert ("train", "resnet50") not in work.passes
+    assert work.decoded >= images + 50_000
+    assert work.stored >= 256**2 * (0.75 * images + 3 * 50_000)
+
+
+def test_the_probe_is_made_once_and_the_hours_follow_from_it(own_cache, monkeypatch):
+    monkeypatch.setattr(estimate, "SECONDS", 0.01)
+    work = estimate.Work(Counter({("train", "mini_gap"): 3600, ("forward", "mini_gap"): 7200}), 36_000, 2 * 10**9)
+    rates = estimate.probe_rates(work)
+    assert set(rates) == {"decode", "train mini_gap", "forward mini_gap"}
+    assert all(rate > 0 for rate in rates.values())
+    monkeypatch.setattr(estimate, "_count_per_second", None)
+    assert estimate.probe_rates(work) == rates
+    monkeypatch.setattr(estimate, "list_work", lambda profile: work)
+    monkeypatch.setattr(
+        estimate, "probe_rates", lambda work: {"decode": 10, "train mini_gap": 2, "forward mini_gap": 1}
+    )
+    line = estimate.estimate_profile("full")
+    assert "training 0.5 h, evaluation 2.0 h, decoding 1.0 h; 2 GB of disk" in line
+
+
+def test_only_long_profiles_are_probed():
+    assert not plan.takes_hours("mini")
+    assert [name for name, about in plan.read_profiles().items() if about.get("probe")] == [
+        "full",
+        "full-lite",
+        "released",
+    ]

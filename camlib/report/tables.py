@@ -8,8 +8,9 @@ import pandas as pd
 SHOWN = 12  # rows of a table that a page shows at once
 
 
-def format_value(value: Mapping[str, Any], decimals: int = 1) -> str:
-    """ "41.3 [38.0, 44.7]": a value with its 95 % interval, if it has one."""
+def format_value(value: Mapping[str, Any]) -> str:
+    """ "41.3 [38.0, 44.7]": a value with its 95 % interval, if it has one. A bare number (p, r) gets three decimals."""
+    decimals = 1 if value["unit"] else 3
     text = f"{value['value']:.{decimals}f}"
     if value["interval"] is not None:
         text += f" [{value['interval'][0]:.{decimals}f}, {value['interval'][1]:.{decimals}f}]"
@@ -29,7 +30,7 @@ def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd
         unit = f", {value['unit']}" if value["unit"] and rows == "model" else ""
         kind = " (synthetic)" if value["synthetic"] else " (subset)" if value["subset"] else ""
         column = f"{value[columns] or 'value'}{unit}{kind}"
-        row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" else ""), {})
+        row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" and value["unit"] else ""), {})
         if column in row:
             raise ValueError(f"two values are called {value['name']}, {value['model']}; a table can't show both")
         row[column] = format_value(value)

@@ -170,8 +170,15 @@ def test_large_training_sets_are_read_as_jpegs_and_the_disk_does_not_decide(fold
 @pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
 def test_the_device_is_cuda_then_apples_then_the_cpu(cuda, mps, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
     assert transforms.pick_device().type == expected
+    if cuda:
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert transforms.pick_device() == torch.device("cuda", 1)
+        monkeypatch.setenv("LOCAL_RANK", "2")
+        with pytest.raises(ValueError, match="process 3 .* has no GPU: there are 2"):
+            transforms.pick_device()
 
 
 @pytest.mark.parametrize(("free", "kept"), [(2 * 7 * 3 * 16**2, True), (2 * 7 * 3 * 16**2 - 1, False)])

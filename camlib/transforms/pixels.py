@@ -100,10 +100,13 @@ def normalize_images(images: Tensor, preset: Preset) -> Tensor:
 def pick_device() -> torch.device:
     """Where networks run: an NVIDIA GPU, else Apple's (MPS, which has no float64), else the CPU.
 
-    Of several GPUs each process of torchrun takes its own.
+    Of several GPUs each process of torchrun takes its own. Raises ValueError where there are more processes than GPUs.
     """
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        process, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if process >= count:
+            raise ValueError(f"process {process + 1} of this machine has no GPU: there are {count}; start {count}")
+        return torch.device("cuda", process)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -146,8 +146,8 @@ lint: $(READY) ## ruff and mypy
 data: $(READY) ## say which datasets are there (camlib data get NAME gets one)
 	@$(CAMLIB) data
 
-bench: $(READY) ## speed against peers, as ratios measured in one run
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
+bench: $(READY) ## speed as ratios, each measured in one run (docs/benchmarks.md is what it printed)
+	@cat benchmarks/about.md; set -e; for script in ratios since svm stores; do echo; $(PY) benchmarks/$$script.py; done
 
 test-opencv4: $(READY) ## caffemodels against OpenCV 4's own Caffe reader, in an environment of its own
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-opencv4

@@ -233,6 +233,7 @@ def main(count: int = 96) -> None:
     evaluate.released.run_sharded = evaluate.single.run_sharded  # type: ignore[attr-defined]
     features.run_sharded = evaluate.single.run_sharded  # type: ignore[attr-defined]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    print("## Against peers\n")
     print(f"{device}, {os.cpu_count()} cores, PyTorch {torch.__version__}; {count} photographs, {MAPS} maps\n")
     print("| work | way | against | ratio of times |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as temporary:

@@ -30,6 +30,10 @@ FORMATS: dict[str, dict[str, object]] = {
 def main(count: int = 1000) -> None:
     """Print the table."""
     torch.set_grad_enabled(False)
+    print("## Formats for training images\n")
+    if not datasets.is_available("ilsvrc2012"):
+        print("Not run: " + datasets.describe_missing("ilsvrc2012").splitlines()[0])
+        return
     images = datasets.load("ilsvrc2012", split="val")
     images = images.subset(np.arange(min(count, len(images))))
     net, preset, *_ = train.load_network("efficientnet_lite0", "bundled")
@@ -41,7 +45,7 @@ def main(count: int = 1000) -> None:
         return np.concatenate([net(x).argmax(1).numpy() for x in inputs]) == images.labels
 
     right = find_right(squashed)
-    print(f"{len(images)} images; errors of {net.__class__.__name__} EfficientNet-Lite0, top-1\n")
+    print(f"{len(images)} images of ILSVRC; top-1 error of EfficientNet-Lite0 on their centre 224 of 256 px\n")
     print(
         "| kept as | KiB an image | decoded on one core, images/s | error, % | flips |\n| --- | --- | --- | --- | --- |"
     )

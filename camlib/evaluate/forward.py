@@ -32,7 +32,7 @@ def forward_batches(
     The network is back where it was when the loop ends. Raises what the dataset raises for a bad image.
     """
     home, device = next(net.parameters()).device, pick_device()
-    net.to(device).eval()
+    net.to(device).to(memory_format=torch.channels_last).eval()  # convolutions on a CPU are up to twice as fast
     try:
         for batch, images in iterate_batches(dataset, preset, batch_size, indices):
             images = centre_crop(images, preset.crop) if crop else images

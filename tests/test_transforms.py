@@ -177,7 +177,7 @@ def test_the_device_is_cuda_then_apples_then_the_cpu(cuda, mps, expected, monkey
         monkeypatch.setenv("LOCAL_RANK", "1")
         assert transforms.pick_device() == torch.device("cuda", 1)
         monkeypatch.setenv("LOCAL_RANK", "2")
-        with pytest.raises(ValueError, match="process 3 .* has no GPU: there are 2"):
+        with pytest.raises(ValueError, match=r"process 3 .* has no GPU: there are 2"):
             transforms.pick_device()
 
 

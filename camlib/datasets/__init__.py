@@ -114,7 +114,11 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     whole = source.images.get(split, len(dataset))
     if len(dataset) < whole:
         dataset.info["whole"] = whole
-        dataset.source = f"{len(dataset):,} of {whole:,} images: {dataset.source}"
+        part = f"{len(dataset):,} of {whole:,} images"
+        if len(dataset.classes) < (source.classes or 0):
+            dataset.info["whole_classes"] = source.classes
+            part += f", {len(dataset.classes):,} of {source.classes:,} classes"
+        dataset.source = f"{part}: {dataset.source}"
     if not len(dataset) and source.required:
         raise FileNotFoundError(f"{name}: no images of split {split!r} in {places['root']}")
     return dataset

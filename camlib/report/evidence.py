@@ -10,10 +10,19 @@ from typing import Any
 from camlib import datasets, store
 from camlib.datasets.base import Source
 from camlib.report.claims import CLAIMS
-from camlib.report.plan import choose_settings, format_plans, read_profiles
+from camlib.report.needs import list_data
+from camlib.report.plan import choose_settings, complete_settings, format_plans, read_profile, read_profiles
 from camlib.report.records import read_results
 from camlib.report.tables import SHOWN, arrange_values
-from camlib.report.verdicts import COLUMNS, Verdict, describe_primary, judge_claims
+from camlib.report.verdicts import (
+    COLUMNS,
+    Verdict,
+    describe_prediction,
+    describe_primary,
+    judge_claims,
+    judge_numbers,
+    summarize_numbers,
+)
 from camlib.store import write_aside
 
 
@@ -74,14 +83,22 @@ def judge_kept(kept: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, dict[b
                 own = [c | {"run": run} for c in record["claims"] if c["synthetic"] == synthetic]
                 if own:
                     chosen.setdefault((record["notebook"], synthetic), record | {"claims": own})
-    return judge_claims(list(chosen.values()))
+    wanted = complete_settings(read_profile("pretrained")) if "pretrained" in kept else {}
+    photographs = {record["notebook"] for record in kept.get("pretrained", ())}
+    not_run = [
+        f"{name}: takes {', '.join(sorted(list_data(settings)))}"
+        for name, settings in wanted.items()
+        if name not in photographs
+    ]
+    return judge_claims(list(chosen.values()), not_run)
 
 
 def claims_table(kept: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     """What the README says of each claim: verdicts on photographs and on drawn data, with what was measured."""
     rows = []
     for key, both in judge_kept(kept).items():
-        row = [f"{CLAIMS[key].text} ({CLAIMS[key].section})"]
+        claim = CLAIMS[key]
+        row = [f"{claim.text} ({claim.section})", "" if claim.not_run else describe_prediction(claim)]
         for synthetic in COLUMNS:
             found = both[synthetic]
             text = describe_primary(found)
@@ -89,7 +106,8 @@ def claims_table(kept: Mapping[str, Sequence[dict[str, Any]]]) -> str:
                 text = f"[{text}](docs/results.md#{found.primary['run']}-{found.primary['notebook']})"
             row.append(f"**{found.word}**: {text}")
         rows.append(row)
-    return format_table(("The paper's claim (section)", *(name.capitalize() for name in COLUMNS.values())), rows)
+    table = format_table(("The paper's claim (section)", "decided by", *map(str.capitalize, COLUMNS.values())), rows)
+    return f"{table}\n\n{summarize_numbers(judge_numbers([r for records in kept.values() for r in records]))}"
 
 
 def profiles_table() -> str:

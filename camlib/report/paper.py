@@ -171,9 +171,11 @@ def describe_difference(number: Number, data: "Dataset", other_network: bool) ->
     if number.table == "Section 3":
         return ""  # parameters are counted, on no data
     if number.table == "Table 3":
-        reasons = ["the paper's is on the test set"]
+        reasons = ["synthetic data"] * data.synthetic + ["the paper's is on the test set"]
     if "whole" in data.info:
         reasons.append(f"{len(data):,} of {data.info['whole']:,} images")
+    if "whole_classes" in data.info:
+        reasons.append(f"{len(data.classes)} of {data.info['whole_classes']} classes")
     return "; ".join(reasons + ["another network"] * other_network)
 
 

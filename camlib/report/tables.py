@@ -29,6 +29,7 @@ def pivot_values(values: Sequence[Mapping[str, Any]], rows: str = "model") -> pd
     for value in values:
         unit = f", {value['unit']}" if value["unit"] and rows == "model" else ""
         kind = " (synthetic)" if value["synthetic"] else " (subset)" if value["subset"] else ""
+        kind = "" if value["interval_kind"] == "counted" else kind  # of no data
         column = f"{value[columns] or 'value'}{unit}{kind}"
         row = cells.setdefault(value[rows] + (f", {value['unit']}" if rows == "name" and value["unit"] else ""), {})
         if column in row:

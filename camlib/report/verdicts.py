@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import norm
 
+from camlib import datasets
 from camlib.report.claims import CLAIMS, COLUMNS, Claim
 from camlib.report.paper import NUMBERS, Number, format_number
 from camlib.stats import Effect, adjust_holm
@@ -83,8 +84,29 @@ def _collect_primaries(records: Sequence[Record], synthetic: bool) -> dict[str, 
                 raise ValueError(
                     f"{record['notebook']}: a second primary of {primary['claim']!r} on {COLUMNS[synthetic]}"
                 )
-            primaries[primary["claim"]] = primary | {"notebook": record["notebook"]}
+            about = {"notebook": record["notebook"], "network": _name_network(record, primary)}
+            primaries[primary["claim"]] = primary | about | {"part": _describe_part(record, primary)}
     return primaries
+
+
+def _name_network(record: Record, primary: Mapping[str, Any]) -> str:
+    """The network behind a primary: the one that a method is named after, else the notebook's own."""
+    named = [label for label in record["networks"] if label in primary["models"][0]]
+    if named:
+        return max(named, key=len)
+    settings = record["settings"]
+    network = settings.get("network") or {"model": settings.get("model", "")}
+    return settings.get("headline") or settings.get("mapped") or network["model"]
+
+
+def _describe_part(record: Record, primary: Mapping[str, Any]) -> str:
+    """ "subset: 27 of 200 classes", or "" for a whole dataset."""
+    if not primary["subset"]:
+        return ""
+    source = datasets.REGISTRY.get(primary["dataset"])
+    whole = source.classes or 0 if source else 0
+    fewer = [data["classes"] for data in record["datasets"] if data["name"] == primary["dataset"]]
+    return f"subset: {fewer[-1]} of {whole} classes" if fewer and fewer[-1] < whole else "subset"
 
 
 def judge_primary(claim: Claim, primary: Mapping[str, Any], p: float, family: int) -> tuple[str, str]:
@@ -136,14 +158,18 @@ def describe_prediction(claim: Claim) -> str:
 
 
 def describe_primary(verdict: Verdict) -> str:
-    """ "-5.2 points [-7.0, -3.4], p = .002, 700 images, 5 seeds of cub200", or why there is none."""
+    """ "-5.2 points [-7.0, -3.4], p = .002, 700 images, 5 seeds, cub200 (subset), resnet50", or why there is none."""
     found = verdict.primary
     if found is None:
         return verdict.why
-    p = "p < .001" if verdict.p is not None and verdict.p < 0.001 else f"p = {verdict.p:.3f}"
-    seeds = f", {found['seeds']} seeds" if found["seeds"] > 1 else ""
-    text = f"{describe_estimate(verdict)}, {p}, {found['n']:,} images{seeds}"
-    return f"{text}, {found['dataset']}" + (f" ({verdict.why})" if verdict.why else "")
+    claim = CLAIMS[found["claim"]]
+    what = f"p of equal within {claim.margin:g}" if claim.predicted == "equal" else "p"
+    p = f"{what} < .001" if verdict.p is not None and verdict.p < 0.001 else f"{what} = {verdict.p:.3f}"
+    told = [describe_estimate(verdict), p, f"{found['n']:,} {claim.counted}"]
+    told += [f"{found['seeds']} seeds"] * (found["seeds"] > 1)
+    told.append(found["dataset"] + (f" ({found['part']})" if found["part"] else ""))
+    told += [found["network"]] * bool(found["network"])
+    return ", ".join(told) + (f" ({verdict.why})" if verdict.why else "")
 
 
 def describe_estimate(verdict: Verdict) -> str:
@@ -159,6 +185,7 @@ def describe_estimate(verdict: Verdict) -> str:
 
 # Images behind a published share: whole validation or test sets. Others are taken as large as the measurement's own.
 IMAGES_OF_PAPER = {"Table 1": 50_000, "Table 2": 50_000, "Table 3": 100_000, "Table 4": 5_794, "Section 4": 5_794}
+STATUSES = ("replicated", "direction only", "not replicated", "inconclusive", "not comparable", "not run")
 REFERENCE_ROW = "GoogLeNet-GAP"  # of Tables 1 and 2: a number's direction is its sign against this row
 
 
@@ -179,6 +206,16 @@ def judge_numbers(records: Sequence[Record]) -> list[dict[str, str]]:
             why = number.not_run or "no such measurement in this report"
             rows.append(where | {"measured": "", "status": "not run", "why": why})
     return rows
+
+
+def summarize_numbers(rows: Sequence[Mapping[str, str]]) -> str:
+    """One sentence: how many of the paper's numbers have which status. The best status of a number counts."""
+    best: dict[tuple[str, str, str], str] = {}
+    for row in rows:
+        place = row["table"], row["row"], row["column"]
+        best[place] = min(best.get(place, "not run"), row["status"], key=STATUSES.index)
+    counts = [f"{list(best.values()).count(status)} {status}" for status in STATUSES]
+    return f"Of {len(best)} numbers of the paper: {', '.join(counts)}."
 
 
 def _place_of(value: Mapping[str, Any]) -> Place:
@@ -216,6 +253,8 @@ def judge_number(
 
 
 def _standard_error(number: Number, value: Mapping[str, Any]) -> float:
+    if value["interval_kind"] == "counted":
+        return 0.0
     low, high = value["interval"]
     own = (high - low) / 2 / float(norm.ppf(0.975))
     if number.unit != "%":

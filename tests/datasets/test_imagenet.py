@@ -247,7 +247,7 @@ def test_ilsvrc_images_and_annotations_must_match(tmp_path):
     (tmp_path / "val/n01440764/ILSVRC2012_val_00000002.JPEG").unlink()
     part = load("ilsvrc2012", tmp_path)  # a part of the images is read, and called one
     assert len(part) == whole - 1
-    assert part.source.startswith(f"{whole - 1} of 50,000 images: ")
+    assert part.source.startswith(f"{whole - 1} of 50,000 images, 3 of 1,000 classes: ")
     assert part.info["whole"] == 50_000
 
 

@@ -77,11 +77,13 @@ def kept(project):
     claim = {
         "claim": "bias_zero", "registered": registered, "estimate": 0.1, "interval": [-0.2, 0.4], "unit": "points",
         "p": 0.001, "p_other": 1.0, "n": 9, "seeds": 1, "dataset": "d", "synthetic": True,
+        "subset": False, "models": ["", ""],
     }  # fmt: skip
     record = {
         "schema": 3, "claims": [claim], "claims_commit": "1" * 40, "claims_changed": False,
         "notebook": "01_x", "title": "T", "claim": "C | D", "headline": "H", "verdict": "V",
-        "values": [value], "datasets": [data], "networks": {}, "seed": 0, "device": "CPU", "wall_seconds": 1.0,
+        "values": [value], "datasets": [data], "networks": {}, "settings": {"model": "resnet50"},
+        "seed": 0, "device": "CPU", "wall_seconds": 1.0,
         "comparisons": [], "git_commit": "0" * 40,
     }  # fmt: skip
     (folder / "01_x.json").write_text(json.dumps(record))
@@ -93,7 +95,7 @@ def kept(project):
 def test_tables_show_claim_data_and_measurement(kept):
     runs = evidence.read_kept()
     (row,) = [line for line in evidence.claims_table(runs).splitlines() if CLAIMS["bias_zero"].text in line]
-    measured = "+0.1 points [-0.2, +0.4], p = 0.001, 9 images, d"
+    measured = "+0.1 points [-0.2, +0.4], p of equal within 2 = 0.001, 9 images, d, resnet50"
     assert row.endswith(f"| **holds**: [{measured}](docs/results.md#mini-01_x) |")
     assert "**not run**: this report has no photographs for it" in row
     assert "50.0 [40.0, 60.0]" in evidence.results_page(runs)

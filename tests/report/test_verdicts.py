@@ -20,7 +20,8 @@ def decide(tmp_path, key, values, synthetic=False):
     exp = Experiment(CLAIMS[key].notebook, {"seed": 0}, tmp_path)
     exp.uses(dataset_of(np.zeros((4, 2, 2, 3), np.uint8), [0, 1] * 2, synthetic=synthetic))
     exp.decide(key, measure_effect(values), n=n, seeds=seeds)
-    return {"notebook": exp.notebook, "claims": exp.claims, "values": []}
+    about = {"networks": {"wide": "random"}, "datasets": [], "settings": {"headline": "narrow"}}
+    return {"notebook": exp.notebook, "claims": exp.claims, "values": []} | about
 
 
 def simulate(key, mean, sd, n=N, seed_sd=0.0):
@@ -100,6 +101,37 @@ def test_claims_without_data_say_why(tmp_path):
     assert {row["photographs"] for row in rows} == {"not run"}
 
 
+def test_a_primary_names_its_network_its_part_of_the_data_and_what_its_p_asks(tmp_path):
+    record = decide(tmp_path, "bias_zero", simulate("bias_zero", 0.0, 1.0))
+
+    def told(**changed):
+        claims = [record["claims"][0] | changed]
+        return verdicts.describe_primary(verdicts.judge_claims([record | {"claims": claims}])["bias_zero"][False])
+
+    assert f"p of equal within 2 < .001, {N:,} images, planted, narrow" in told()
+    assert told(models=["wide, dilated", "other"]).endswith(", wide")
+    assert told(subset=True).endswith("planted (subset), narrow")
+    data = [{"name": "cub200", "classes": 27}]
+    part = record | {"datasets": data, "claims": [record["claims"][0] | {"dataset": "cub200", "subset": True}]}
+    found = verdicts.judge_claims([part])["bias_zero"][False]
+    assert "cub200 (subset: 27 of 200 classes)" in verdicts.describe_primary(found)
+
+
+def test_what_is_counted_has_no_error_of_sampling():
+    number = Number("Section 3", "VGGnet-GAP", "fewer parameters than the classifier", 90.0, "%")
+    value = {"value": 85.2, "interval": [85.2, 85.2], "interval_kind": "counted", "n": 1}
+    assert verdicts.judge_number(number, value | {"paper": {"not_comparable": ""}}) == "not replicated"
+    assert verdicts.judge_number(number, value | {"value": 88.5, "paper": {"not_comparable": ""}}) == "replicated"
+
+
+def test_numbers_are_summed_up_by_their_best_status():
+    rows = [{"table": "T", "row": row, "column": "c", "status": status} for row, status in
+            (("a", "not run"), ("a", "inconclusive"), ("b", "not comparable"), ("c", "not run"))]  # fmt: skip
+    said = verdicts.summarize_numbers(rows)
+    assert said.startswith("Of 3 numbers of the paper: 0 replicated")
+    assert said.endswith("1 inconclusive, 1 not comparable, 1 not run.")
+
+
 def test_a_claim_has_one_primary_and_its_own_notebook(tmp_path):
     record = decide(tmp_path, "bias_zero", np.zeros(N))
     with pytest.raises(ValueError, match="a second primary of 'bias_zero' on photographs"):
@@ -150,7 +182,8 @@ OTHER = Number("Table 2", "GoogLeNet-GAP", "top-1", 56.40, "%")
 
 
 def measured(value, half, why=""):
-    return {"value": value, "interval": [value - half, value + half], "n": 50_000, "paper": {"not_comparable": why}}
+    measured = {"value": value, "interval": [value - half, value + half], "interval_kind": "Wilson", "n": 50_000}
+    return measured | {"paper": {"not_comparable": why}}
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def judge_kept(kept: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, dict[b
                 own = [c | {"run": run} for c in record["claims"] if c["synthetic"] == synthetic]
                 if own:
                     chosen.setdefault((record["notebook"], synthetic), record | {"claims": own})
-    wanted = complete_settings(read_profile("pretrained")) if "pretrained" in kept else {}
-    photographs = {record["notebook"] for record in kept.get("pretrained", ())}
+    wanted = complete_settings(read_profile("pretrained")) if "pretrained-all" in kept else {}
+    photographs = {record["notebook"] for record in kept.get("pretrained-all", ())}
     not_run = [
         f"{name}: takes {', '.join(sorted(list_data(settings)))}"
         for name, settings in wanted.items()

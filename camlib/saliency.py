@@ -32,18 +32,13 @@ def gradient_saliency(model: nn.Module, images: Tensor, classes: Tensor) -> Tens
             raise ValueError(
                 f"classes must be in 0..{logits.shape[1] - 1}, got {int(classes.min())}..{int(classes.max())}"
             )
-        return derive_saliency(logits, x, classes)
-
-
-def derive_saliency(logits: Tensor, x: Tensor, classes: Tensor) -> Tensor:
-    """`gradient_saliency` from logits (B, C) that were computed of x (B, 3, H, W), which requires a gradient."""
-    scores = logits.gather(1, classes).sum(0)  # (k,)
-    maps = x.new_empty(len(x), classes.shape[1], *x.shape[2:])  # (B, k, H, W)
-    for i, score in enumerate(scores):
-        # `grad` for x alone, not `backward`: nothing is computed for, or left on, the parameters.
-        (gradient,) = torch.autograd.grad(score, x, retain_graph=True)  # (B, 3, H, W)
-        maps[:, i] = gradient.abs().amax(1)
-    return maps.detach()
+        scores = logits.gather(1, classes).sum(0)  # (k,)
+        maps = images.new_empty(len(images), classes.shape[1], *images.shape[2:])  # (B, k, H, W)
+        for i, score in enumerate(scores):
+            # `grad` for x alone, not `backward`: nothing is computed for, or left on, the parameters.
+            (gradient,) = torch.autograd.grad(score, x, retain_graph=i + 1 < len(scores))  # (B, 3, H, W)
+            maps[:, i] = gradient.abs().amax(1)
+    return maps
 
 
 def smooth_maps(maps: Tensor, sigma: float) -> Tensor:

@@ -15,7 +15,7 @@ from camlib.datasets.base import Dataset
 from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
 from camlib.models import GAPNet, digest_network
-from camlib.saliency import derive_saliency
+from camlib.saliency import gradient_saliency
 from camlib.store import digest, run_sharded
 from camlib.transforms import Preset
 
@@ -104,12 +104,10 @@ def predict_ways(
 ) -> list[tuple[Tensor, Tensor]]:
     """Normalised images x (B, 3, S, S) -> for each way classes (B, k) by the mean softmax, merged maps (B, k, S, S)."""
     size = (x.shape[-2], x.shape[-1])
-    crops = ten_crop(x, crop).flatten(0, 1)  # (B * 10, 3, crop, crop)
-    with torch.set_grad_enabled(method == "gradient"):
-        crops.requires_grad_(method == "gradient")
-        features = net.features(crops)  # (B * 10, K, h, w)
-        logits = net.fc(net.pool_features(features))
-    scores = logits.detach().softmax(1).unflatten(0, (-1, 10))  # (B, 10, C)
+    crops = ten_crop(x, crop)  # (B, 10, 3, crop, crop)
+    with torch.no_grad():
+        features = net.features(crops.flatten(0, 1))  # (B * 10, K, h, w)
+        scores = net.fc(net.pool_features(features)).softmax(1).unflatten(0, (-1, 10))  # (B, 10, C)
     centre = scores[:, CENTRE : CENTRE + 1]
 
     def draw_maps(best: Tensor) -> Tensor:  # (B, k) -> (B, 10, k, h, w)
@@ -117,7 +115,7 @@ def predict_ways(
         if method == "cam":
             maps = class_activation_maps(features, net.fc.weight, asked)
         else:
-            maps = derive_saliency(logits, crops, asked)
+            maps = gradient_saliency(net, crops.flatten(0, 1), asked)
         return maps.detach().float().unflatten(0, (-1, 10))
 
     best = {count: (centre if count == 1 else scores).mean(1).topk(top).indices for count, _ in ways}

@@ -216,12 +216,12 @@ def compare_loaders(photographs: Dataset) -> None:
             generator = torch.Generator().manual_seed(0)
             transforms.normalize_images(transforms.random_crop_mirror(images, 224, generator), preset)
 
-    workers = os.cpu_count() or 1
+    loader = DataLoader(Files(), BATCH, num_workers=os.cpu_count() or 1, persistent_workers=True)
     compare(
         "training images from the disk, cropped",
         {
             "camlib's store": from_the_store,
-            "torchvision's reference loader": lambda: list(DataLoader(Files(), BATCH, num_workers=workers)),
+            "torchvision's reference loader": lambda: list(loader),
         },
     )
 

@@ -59,7 +59,7 @@ def list_jobs(folder: Path) -> dict[str, Job]:
     for module in (evaluate, getattr(evaluate, "single", None), getattr(evaluate, "released", None)):
         if module is not None:  # nothing is kept between repeats
             module.run_sharded = lambda label, key, n, compute, *_, **__: compute(np.arange(n))
-    transforms.CACHE_LIMIT_BYTES = 0  # decode every time
+    transforms.CACHE_LIMIT_BYTES = transforms.CACHE_SHARE = 0  # decode every time
     getattr(transforms, "squashed", SimpleNamespace()).CACHE_SHARE = 0
     torch.manual_seed(0)
     photographs = datasets.load("ilsvrc2012", folder / "photographs", "val")

@@ -34,7 +34,7 @@ def main(classes: int = 40, n: int = 8000) -> None:
     start = time.perf_counter()
     found = features.fit_linear(x, y)
     chosen = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     scaled = (x - x.mean(0)) / x.std(0)
     one = classes * seconds(lambda: LinearSVC(C=found.c, dual="auto", tol=1e-3).fit(scaled, y == 0))
     print("## The linear SVM\n")

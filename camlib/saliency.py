@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional
 
 
 def gradient_saliency(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -48,5 +47,7 @@ def smooth_maps(maps: Tensor, sigma: float) -> Tensor:
     """
     if not sigma:
         return maps
+    from torchvision.transforms.v2 import functional
+
     width = 2 * round(3 * sigma) + 1
     return functional.gaussian_blur(maps, [width, width], [sigma, sigma])

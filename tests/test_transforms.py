@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,21 +101,25 @@ def test_a_full_disk_ends_decoding_with_the_file_and_what_it_needs(case, folder_
             patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         else:
             patch.setattr(transforms.squashed, "_decode_batches", refuse)
-        with pytest.raises(OSError, match=r"disk full: .*pictures-val-16-.*\.npy needs 5,376 bytes, .* free") as full:
+        with pytest.raises(
+            OSError, match=r"disk full: .*pictures-val-16-.*\.npy needs [\d,]+ more bytes, .* free"
+        ) as full:
             transforms.load_squashed(folder_dataset, 16)
     assert full.value.errno == errno.ENOSPC
     assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected), "with space it goes on"
 
 
 @pytest.mark.parametrize("lossy", [False, True])
-@pytest.mark.parametrize("cut", ["between images", "within an image", "the list is behind", "the list is cut"])
+@pytest.mark.parametrize(
+    "cut", ["between images", "within an image", "the list is behind", "the list is cut", "nothing is listed", "all"]
+)
 def test_a_killed_run_goes_on_with_the_images_that_it_decoded(cut, lossy, folder_dataset, own_cache, monkeypatch):
     monkeypatch.setattr(transforms.squashed, "LOSSLESS_MOST", 0 if lossy else 10**9)
     read, module = [], transforms.squashed
     decode = module._decode_batches
 
     def kill(dataset, squash, size, interpolation, batches):
-        yield next(decode(dataset, squash, size, interpolation, [np.arange(3)]))
+        yield next(decode(dataset, squash, size, interpolation, [np.arange(7 if cut == "all" else 3)]))
         raise KeyboardInterrupt
 
     def count(dataset, squash, size, interpolation, batches):
@@ -130,7 +135,7 @@ def test_a_killed_run_goes_on_with_the_images_that_it_decoded(cut, lossy, folder
             read_all()
     part = next(path for path in own_cache.rglob("*.part") if ".ends." not in path.name)
     listed = part.with_name(part.name.replace(".part", ".ends.part"))
-    left = 3
+    left = 7 if cut == "all" else 3
     if cut == "within an image":
         part.write_bytes(part.read_bytes()[:-5])
         left = 2
@@ -140,6 +145,15 @@ def test_a_killed_run_goes_on_with_the_images_that_it_decoded(cut, lossy, folder
     elif cut == "the list is cut":
         listed.write_bytes(listed.read_bytes()[:20])
         left = 2
+    elif cut == "nothing is listed":
+        listed.write_bytes(b"")
+        left = 0
+    monkeypatch.setattr(transforms.squashed, "CACHE_SHARE", 1)
+    written = part.stat().st_size
+    need = transforms.count_bytes(7, 16, lossy)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=need - written))
+        assert transforms.keeps_squashed(folder_dataset, 16, lossy=lossy), "what is written counts as free"
     monkeypatch.setattr(module, "_decode_batches", count)
     found = read_all()
     assert read == list(range(left, 7))
@@ -199,3 +213,24 @@ def test_a_corrupt_image_stops_with_its_path_and_leaves_no_cache(
     with pytest.raises((OSError, ValueError), match=bad.name):
         list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4))
     assert not list(own_cache.rglob("*.npy"))
+
+
+def test_what_was_begun_of_other_versions_goes_after_a_day(folder_dataset, own_cache):
+    transforms.load_squashed(folder_dataset, 12)
+    (own,) = own_cache.rglob("*.npy")
+    old, new = (own.with_name(f"pictures-val-16-{key}.npy.part") for key in ("0" * 16, "1" * 16))
+    for path, age in ((old, 90_000), (new, 10)):
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age,) * 2)
+    transforms.load_squashed(folder_dataset, 16)
+    assert not old.exists()
+    assert new.exists(), "another run may be at it"
+
+
+def test_a_damaged_store_is_named(folder_dataset, own_cache, monkeypatch):
+    monkeypatch.setattr(transforms.squashed, "LOSSLESS_MOST", 0)
+    list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, training=True))
+    (path,) = own_cache.rglob("*.jpegs")
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(OSError, match=rf"{path.name}: damaged; delete it"):
+        list(transforms.iterate_batches(folder_dataset, Preset(16, 16), 4, training=True))

@@ -142,6 +142,15 @@ def _go_on(archive: Archive, part: Path, bar: Any, changed: bool, stop: Event) -
             raise OSError(f"{archive.url}: the server answers {answer.status_code} {answer.reason}")
         if "html" in answer.headers.get("Content-Type", ""):
             raise OSError(f"{archive.url}: the server sends a web page where {archive.name} was expected")
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise OSError(
+                f"{archive.url}: the server sends it as {answer.headers['Content-Encoding']}, though not asked to"
+            )
+        found = answer.headers.get("ETag", "")
+        found = found if found[:1] == '"' else answer.headers.get("Last-Modified", "")
+        if answer.status_code == 206 and version and found and found != version:
+            _drop(part)
+            raise ConnectionError("the server has another version of the file than the part that was downloaded")
         total = _read_total(answer, start)
         start = start if answer.status_code == 206 else 0
         if total is None and not (archive.md5 or archive.sha256 or archive.size or archive.name.endswith(PACKED)):
@@ -150,10 +159,9 @@ def _go_on(archive: Archive, part: Path, bar: Any, changed: bool, stop: Event) -
             raise OSError(f"{archive.url}: the server has {total:,} bytes; the published file has {archive.size:,}")
         unpacked = (total or archive.size) if archive.name.endswith(PACKED) else 0  # photographs hardly shrink
         check_space(part.parent, (total or archive.size) - start + unpacked, f"{archive.name} and its content")
-        found = answer.headers.get("ETag", "")
         if not start:
             part.unlink(missing_ok=True)  # of another version than the tag that follows
-        tag.write_text(found if found[:1] == '"' else answer.headers.get("Last-Modified", ""), encoding="latin-1")
+        tag.write_text(found, encoding="latin-1")
         bar.total, bar.n = total, start
         with open(part, "ab" if start else "wb") as file:
             for chunk in answer.raw.stream(CHUNK, decode_content=False):

@@ -94,7 +94,9 @@ def read_ilsvrc(name: str, split: str, places: Mapping[str, Path], per_class: in
     words = _read_words(places)
     place = places["images"] if split == "val" else need_place(name, places["root"], *ILSVRC.to_train["train"])
     images = sorted(walk_images(place), key=lambda image: image.rpartition("/")[2])
-    if split == "train" and per_class is not None:
+    if split != "train" and per_class is not None:
+        raise ValueError(f"{name}: per_class is of the training images; the split is {split!r}")
+    if per_class is not None:
         images = _keep_first(images, per_class)
     stems = [image.rpartition("/")[2].rpartition(".")[0] for image in images]
     wnids = [class_of(image) for image in images]

@@ -29,7 +29,8 @@ def forward_batches(
     compute(x, batch): x (B, 3, S, S) is network input on the device, the centre crops or, with crop=False, the whole
         squashed images; batch (B,) are their indices. It runs without gradients, the network in eval mode.
     indices: which images, by default all. Yields (batch, what compute gave).
-    The network is back where it was when the loop ends. Raises what the dataset raises for a bad image.
+    The network is back on its device when the loop ends, and stays in the channels_last layout. Raises what the dataset
+    raises for a bad image.
     """
     home, device = next(net.parameters()).device, pick_device()
     net.to(device).to(memory_format=torch.channels_last).eval()  # convolutions on a CPU are up to twice as fast

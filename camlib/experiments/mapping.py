@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 
 from camlib.boxes import largest_component_box
@@ -140,6 +139,8 @@ def describe_scope(images: Dataset, seeds: Sequence[int]) -> str:
 
 def count_saved(classifier: str, gap_network: str) -> float:
     """Share of a torchvision classifier's parameters, in %, that its GAP network does without (paper, Section 3.1)."""
+    import torchvision
+
     with torch.device("meta"):  # counted, not computed with
         nets = torchvision.models.get_model(classifier), build_model(gap_network)
     before, after = (sum(p.numel() for p in net.parameters()) for net in nets)

@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from camlib.datasets.weights import find_bundled
@@ -126,17 +125,24 @@ def suggest_weights(given: str, names: Sequence[str]) -> str:
 
 def list_models() -> dict[str, str]:
     """The names that `build_model` takes, but for timm's -> whose ImageNet weights they can have ("" for none)."""
-    families = dict.fromkeys(OWN_MODELS, "") | dict.fromkeys([*BUNDLED_MODELS, "efficientnet_lite0_gap"], "bundled")
+    import torchvision  # takes seconds, and most networks do without
+
+    families = _own_families()
     from_torchvision = [*CUT_MODELS, "alexnet_fc7", "vgg16_fc7", "squeezenet1_0_cut", "squeezenet1_1_cut"]
     from_torchvision += torchvision.models.list_models(module=torchvision.models)
     families |= dict.fromkeys(from_torchvision, "torchvision")
     return families | {name: families[base] for name, base in DILATED_MODELS.items()}
 
 
+def _own_families() -> dict[str, str]:
+    return dict.fromkeys(OWN_MODELS, "") | dict.fromkeys([*BUNDLED_MODELS, "efficientnet_lite0_gap"], "bundled")
+
+
 def _family(name: str) -> str:
     if isinstance(name, str) and name.startswith("timm/"):
         return "timm"
-    known = list_models()
+    known = _own_families()
+    known = known if name in known else list_models()
     if not isinstance(name, str) or name not in known:
         close = get_close_matches(str(name).lower(), known)
         hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(known)}, or timm/<name>"

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from camlib.models.gapnet import GAPNet, Pool, identity_linear
 from camlib.models.tensors import load_weights, read_weights
@@ -18,6 +16,8 @@ class FeaturesAt(nn.Module):
     """The part of a torchvision net that computes one node of its graph."""
 
     def __init__(self, net: nn.Module, node: str):
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         super().__init__()
         self.net = create_feature_extractor(net, {node: "features"})
 
@@ -27,6 +27,8 @@ class FeaturesAt(nn.Module):
 
 def build_torchvision(name: str, num_classes: int, weights: str | Path | None) -> nn.Module:
     """A torchvision classifier; weights as in `build_model`, of a file only whether there is one matters here."""
+    import torchvision
+
     if weights == "torchvision":
         if num_classes != 1000:
             raise ValueError(f"torchvision's weights for {name} have 1000 classes; num_classes is {num_classes}")
@@ -48,6 +50,8 @@ def adapt_torchvision(name: str, net: Any, pool: Pool) -> GAPNet:
     if name.startswith("squeezenet"):  # conv 1x1, ReLU, GAP: the last maps are the class maps themselves
         backbone = nn.Sequential(OrderedDict(features=net.features, classifier=net.classifier[:3]))
         return GAPNet(backbone, identity_linear(net.classifier[1].out_channels), pool, dropout=0.0)
+
+    from torchvision.models.feature_extraction import get_graph_node_names
 
     _, nodes = get_graph_node_names(net)
     modules = dict(net.named_modules())

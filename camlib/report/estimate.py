@@ -1,12 +1,12 @@
 """What a profile takes on this machine: hours and disk, from what it will run and a probe of about a minute."""
 
 import io
-import json
 import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,9 @@ from PIL import Image
 
 from camlib import datasets
 from camlib.report.needs import is_network
-from camlib.report.plan import choose_settings, complete_settings
-from camlib.report.trainings import list_trainings
-from camlib.store import cache_dir, digest, write_aside
+from camlib.report.plan import choose_settings, complete_settings, list_gpus
+from camlib.report.trainings import POOLS, list_trainings
+from camlib.store import cache_dir, digest, digest_code, write_aside
 
 CROPS, BACKWARD = 10, 3  # crops of the released protocol; what a gradient costs, in forward passes
 SECONDS = 2.0  # that each part of the probe runs
@@ -62,7 +62,8 @@ def list_work(profile: str, check_data: bool = True) -> Work:
             one for one in [*settings.get("networks", []), settings.get("network"), settings] if is_network(one)
         ]
         for network in networks:
-            passes["forward", network["model"]] += count
+            trained = len(POOLS) * len(settings.get("seeds", [0])) if network is settings else 1
+            passes["forward", network["model"]] += count * trained
             if not crops or network.get("label") in crops:
                 passes["forward", network["model"]] += CROPS * min(settings.get("crops_images", 0), count)
         for network in settings.get("backprop", []):
@@ -80,22 +81,14 @@ def _find_data(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def probe_rates(work: Work) -> dict[str, float]:
-    """Images per second of "decode" and of each kind of pass, measured here; kept, for the next plan of the machine."""
-    import torch
-
+    """Images per second of "decode" and of each kind of pass, measured here."""
     from camlib.transforms import pick_device
 
     device = pick_device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    kinds = sorted(f"{kind} {model}" for kind, model in work.passes)
-    path = cache_dir() / "probes" / f"{digest(name, os.cpu_count(), torch.__version__, kinds)}.json"
-    if not path.exists():
-        rates = {"decode": _count_per_second(_make_decoding(), 1) * min(os.cpu_count() or 1, 16)}
-        for kind, model in work.passes:
-            rates[f"{kind} {model}"] = _count_per_second(_make_pass(kind, model, device), BATCH[device.type])
-        with write_aside(path) as aside:
-            aside.write_text(json.dumps({"device": name, "cores": os.cpu_count(), "rates": rates}, indent=1))
-    return json.loads(path.read_text())["rates"]
+    rates = {"decode": _count_per_second(_make_decoding(), 1) * min(os.cpu_count() or 1, 16)}
+    for kind, model in work.passes:
+        rates[f"{kind} {model}"] = _count_per_second(_make_pass(kind, model, device), BATCH[device.type])
+    return rates
 
 
 def _count_per_second(job: Callable[[], object], images: int) -> float:
@@ -141,11 +134,25 @@ def _make_pass(kind: str, model: str, device: Any) -> Callable[[], object]:
 
 
 def estimate_profile(profile: str) -> str:
-    """Hours and disk of a profile on this machine, in one line for people. The first call for it takes a minute."""
-    work = list_work(profile)
-    rates, seconds = probe_rates(work), Counter[str]()
-    for (kind, model), images in work.passes.items():
-        seconds[kind] += round(images / rates[f"{kind} {model}"])
-    told = {"training": seconds["train"], "evaluation": seconds["forward"], "decoding": work.decoded / rates["decode"]}
-    hours = ", ".join(f"{what} {count / 3600:.1f} h" for what, count in told.items())
-    return f"estimate for this machine, by a probe: {hours}; {work.stored / 1e9:.0f} GB of disk for squashed images"
+    """Hours and disk of a profile on this machine, in one line for people.
+
+    The probe takes about a minute. Its line is kept, and given again for the same plan on the same machine.
+    """
+    plans = [(name, planned.parameters) for name, planned in choose_settings(profile).items()]
+    path = cache_dir() / "probes" / f"{digest(plans, list_gpus(), os.cpu_count(), digest_code(__name__))}.txt"
+    if not path.exists():
+        work = list_work(profile)
+        try:
+            rates = probe_rates(work)
+        except RuntimeError as error:  # the GPU has no memory left
+            return f"no estimate for this machine: {str(error).splitlines()[0]}"
+        seconds = Counter[str]()
+        for (kind, model), images in work.passes.items():
+            seconds[kind] += round(images / rates[f"{kind} {model}"])
+        told = {"training": seconds["train"], "evaluation": seconds["forward"]}
+        told["decoding"] = round(work.decoded / rates["decode"])
+        hours = ", ".join(f"{what} {count / 3600:.1f} h" for what, count in told.items())
+        stored = f"{work.stored / 1e9:.0f} GB of disk for squashed images"
+        with write_aside(path) as aside:
+            aside.write_text(f"rough estimate for this machine, probed on {date.today()}: {hours}; {stored}")
+    return f"{path.read_text()} (delete {path} to probe again)"

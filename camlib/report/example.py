@@ -33,6 +33,8 @@ def write_example(report: Path, folder: Path) -> list[Path]:
             with write_aside(folder / file) as aside:
                 aside.write_bytes(content)
             written.append(folder / file)
+        for old in set(folder.glob(f"{name}-*.webp")) - set(written):
+            old.unlink()
     return written
 
 

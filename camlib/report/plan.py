@@ -31,10 +31,16 @@ class Planned(NamedTuple):
     not_run: list[str]  # what was left out, with the reason
 
 
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU is there, without importing torch."""
+def list_gpus() -> list[str]:
+    """The NVIDIA GPUs, a line for each, without importing torch."""
     tool = shutil.which("nvidia-smi")
-    return tool is not None and b"GPU " in subprocess.run([tool, "-L"], capture_output=True, check=False).stdout
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False).stdout if tool else ""
+    return [line for line in listed.splitlines() if line.startswith("GPU ")]
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU is there."""
+    return bool(list_gpus())
 
 
 def find_notebooks() -> dict[str, Path]:

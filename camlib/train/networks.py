@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torchvision
 
 from camlib import datasets
 from camlib.caffe import RELEASED, load_released
@@ -26,7 +25,7 @@ from camlib.models import (
     suggest_weights,
 )
 from camlib.store import data_root, file_sha256
-from camlib.train.recipes import get_recipe
+from camlib.train.recipes import RECIPES, get_recipe
 from camlib.train.training import train_model
 from camlib.transforms import PRESETS, Geometry, Preset, adjust_preset, get_preset
 
@@ -120,9 +119,11 @@ def _train_network(model: str, weights: str, pool: Pool, training: Mapping[str, 
     preset, recipe = get_preset(training["preset"]), get_recipe(training["recipe"], training["epochs"])
     start = (list_models().get(model, "timm") or None) if weights == "finetune" else None
     net, history = train_model(model, train, val, preset=preset, recipe=recipe, pool=pool, weights=start, seed=seed)
-    source = f"trained on {train.name} from {start or 'random'} weights"
+    part = f"{len(train):,} of {train.info['whole']:,} images of " if "whole" in train.info else ""
+    source = f"trained on {part}{train.name} from {start or 'random'} weights, {recipe.epochs} epochs"
     # Of torchvision's networks only VGG is the paper's: GoogLeNet has batch norm and no 5x5, AlexNet one tower.
-    of_paper = (model, weights, train.name) == ("vgg16_gap", "finetune", "ilsvrc2012") and "whole" not in train.info
+    as_paper = recipe == RECIPES["paper"] and "whole" not in train.info
+    of_paper = (model, weights, train.name) == ("vgg16_gap", "finetune", "ilsvrc2012") and as_paper
     return Network(net, preset, train.class_names, history, source, of_paper)
 
 
@@ -173,6 +174,8 @@ def published_preset(model: str, weights: str) -> Preset:
     """The preprocessing that belongs to torchvision's, timm's or the bundled ImageNet weights of a network."""
     model = DILATED_MODELS.get(model, model)
     if weights == "torchvision":
+        import torchvision
+
         name = CUT_MODELS[model][0] if model in CUT_MODELS else model
         name = name.removesuffix("_fc7").removesuffix("_cut")
         made = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
@@ -191,6 +194,8 @@ def published_preset(model: str, weights: str) -> Preset:
 @cache
 def imagenet_names() -> list[str]:
     """The names of the 1,000 ImageNet classes, in the order of the sorted wnids."""
+    import torchvision
+
     return list(torchvision.models.get_model_weights("resnet18")["IMAGENET1K_V1"].meta["categories"])
 
 

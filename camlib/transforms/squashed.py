@@ -7,12 +7,13 @@ decide this, so that a training sees the same pixels on every machine. Nothing i
 
 import errno
 import io
+import math
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from camlib.datasets.base import Dataset
+from camlib.datasets.base import UNREADABLE, Dataset
 from camlib.store import cache_dir, digest, digest_code, hold_cache
 from camlib.transforms.pixels import Preset, squash_image
 
@@ -102,8 +103,15 @@ def _squashed_path(dataset: Dataset, size: int, interpolation: str, lossy: bool)
 def keeps_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear", lossy: bool = False) -> bool:
     """Whether the squashed images of a dataset are in the cache, or would leave enough of the free disk."""
     path = _squashed_path(dataset, size, interpolation, lossy)
-    place = next(folder for folder in path.parents if folder.is_dir())
-    return path.exists() or count_bytes(len(dataset), size, lossy) <= CACHE_SHARE * shutil.disk_usage(place).free
+    if path.exists():
+        return True
+    place, part = next(folder for folder in path.parents if folder.is_dir()), _part_of(path)
+    written = part.stat().st_size if part.exists() else 0  # by a run that was killed, or is at it
+    return count_bytes(len(dataset), size, lossy) <= CACHE_SHARE * (shutil.disk_usage(place).free + written)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> np.ndarray:
@@ -114,7 +122,7 @@ def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") 
 
 
 def _make_squashed(dataset: Dataset, size: int, interpolation: str, lossy: bool) -> Path:
-    """The file of the squashed images, made if it is not there. JPEGs: `<file>.ends.npy` says where each ends."""
+    """The file of the squashed images, made if it is not there. JPEGs: `_ends_of` it says where each ends."""
     path, what = _squashed_path(dataset, size, interpolation, lossy), f"decode {dataset.name} {dataset.split}"
     if not path.exists():
         with hold_cache(path.name, what):
@@ -127,48 +135,62 @@ def _make_squashed(dataset: Dataset, size: int, interpolation: str, lossy: bool)
 def _write_squashed(path: Path, dataset: Dataset, size: int, interpolation: str, lossy: bool, what: str) -> None:
     """Append image after image to `<path>.part`; what a killed run left there is kept.
 
-    Raises OSError (no space left), naming the file, what it needs and what is free.
+    Raises OSError (no space left), naming the file, what it still needs and what is free.
     """
-    part, listed = (path.with_name(path.name + end) for end in (".part", ".ends.part"))
-    needed = count_bytes(len(dataset), size, lossy)
-    with ExitStack() as stack:
-        file, index = (stack.enter_context(open(one, "ab")) for one in (part, listed))
-        ends = np.fromfile(listed, np.int64, index.tell() // 8)  # of the images in the file
-        ends = ends[ends <= file.tell()]
-        if not len(ends):
-            file.truncate(0)
-            file.write(b"" if lossy else _npy_header((len(dataset), 3, size, size)))
-            file.flush()
-        end = int(ends[-1]) if len(ends) else file.tell()
-        file.truncate(end)
-        index.truncate(8 * len(ends))
-        free = shutil.disk_usage(path.parent).free
-        try:
-            if free < count_bytes(len(dataset) - len(ends), size, lossy):
+    part, listed = _part_of(path), path.with_name(f"{path.name}.ends.part")
+    _sweep_parts(path, f"{dataset.name}-{dataset.split}-{size}-*.part")
+    header = b"" if lossy else _npy_header((len(dataset), 3, size, size))
+    done = 0
+    try:
+        part.touch()
+        listed.touch()
+        with open(part, "r+b") as file, open(listed, "r+b") as index:
+            data = index.read()
+            ends = np.frombuffer(data[: len(data) // 8 * 8], np.int64)  # where each image in the file ends
+            ends = ends[ends <= part.stat().st_size]
+            done, end = len(ends), int(ends[-1]) if len(ends) else len(header)
+            if not done:
+                file.write(header)
+            file.seek(end)
+            file.truncate()
+            index.seek(8 * done)
+            index.truncate()
+            if shutil.disk_usage(path.parent).free < count_bytes(len(dataset) - done, size, lossy):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            rows = np.arange(len(ends), len(dataset))
-            batches = np.array_split(rows, max(1, len(rows) // 64))
-            progress = tqdm(desc=what, total=len(dataset), initial=len(ends), disable=len(dataset) < 1000)
-            with progress:
-                squash = squash_to_jpeg if lossy else squash_image
-                for images in _decode_batches(dataset, squash, size, interpolation, batches):
-                    data = images if lossy else [image.tobytes() for image in images.numpy()]
-                    file.write(b"".join(data))
+            rows = np.arange(done, len(dataset))
+            batches = np.array_split(rows, math.ceil(len(rows) / 64)) if len(rows) else []
+            squash = squash_to_jpeg if lossy else squash_image
+            with tqdm(desc=what, total=len(dataset), initial=done, disable=len(dataset) < 1000) as progress:
+                for images in _decode_batches(dataset, squash, size, interpolation, batches) if batches else ():
+                    pieces = images if lossy else [image.tobytes() for image in images.numpy()]
+                    file.write(b"".join(pieces))
                     file.flush()  # before the index: an image that is listed is there
-                    listed_ends = end + np.cumsum([len(one) for one in data])
-                    index.write(listed_ends.tobytes())
+                    new_ends = end + np.cumsum([len(piece) for piece in pieces])
+                    index.write(new_ends.astype(np.int64).tobytes())
                     index.flush()
-                    end = int(listed_ends[-1])
-                    progress.update(len(data))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            text = f"disk full: {path} needs {needed:,} bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
-            raise OSError(errno.ENOSPC, text) from error
-    if lossy:
-        np.save(path.with_name(f"{path.name}.ends.npy"), np.fromfile(listed, np.int64))
+                    end, done = int(new_ends[-1]), done + len(pieces)
+                    progress.update(len(pieces))
+        if lossy:
+            np.save(_ends_of(path), np.fromfile(listed, np.int64))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        needed, free = count_bytes(len(dataset) - done, size, lossy), shutil.disk_usage(path.parent).free
+        text = f"disk full: {path} needs {needed:,} more bytes, {free:,} are free; CAMLIB_CACHE moves caches elsewhere"
+        raise OSError(errno.ENOSPC, text) from error
     os.replace(part, path)
     listed.unlink()
+
+
+def _ends_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.ends.npy")
+
+
+def _sweep_parts(path: Path, pattern: str) -> None:
+    """Remove what was begun of other versions of these images and left alone for a day."""
+    for part in path.parent.glob(pattern):
+        if not part.name.startswith(path.name) and time.time() - part.stat().st_mtime > 86_400:
+            part.unlink(missing_ok=True)
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
@@ -192,8 +214,8 @@ def iterate_batches(
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield (indices (B,), squashed images uint8 (B, 3, S, S)) in the given order, by default 0..N-1.
 
-    A dataset that fits on the disk is squashed once and kept; another one is decoded by worker processes in each pass.
-    training: whether the images may be JPEGs, see `is_lossy`.
+    A dataset that fits on the disk is squashed once and kept, before this returns; another one is decoded by worker
+    processes in each pass. training: whether the images may be JPEGs, see `is_lossy`.
     Raises what the dataset raises for a corrupt or missing image, with its path.
     """
     order = np.arange(len(dataset)) if order is None else order
@@ -202,15 +224,20 @@ def iterate_batches(
     lossy = training and is_lossy(len(dataset), size)
     if not keeps_squashed(dataset, size, interpolation, lossy):
         decoded = _decode_batches(dataset, _squash_lossy if lossy else squash_image, size, interpolation, batches)
-        yield from zip(batches, decoded, strict=True)
-    elif lossy:
-        path = _make_squashed(dataset, size, interpolation, lossy)
-        data, ends = np.memmap(path, np.uint8, "r"), np.load(path.with_name(f"{path.name}.ends.npy"))
-        starts = np.concatenate([[0], ends[:-1]])
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for batch in batches:
-                jpegs = [data[start:end].tobytes() for start, end in zip(starts[batch], ends[batch], strict=True)]
+        return zip(batches, decoded, strict=True)
+    if lossy:
+        return _read_jpegs(_make_squashed(dataset, size, interpolation, lossy), batches)
+    squashed = load_squashed(dataset, size, interpolation)
+    return ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
+
+
+def _read_jpegs(path: Path, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
+    data, ends = np.memmap(path, np.uint8, "r"), np.load(_ends_of(path))
+    starts = np.concatenate([[0], ends[:-1]])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in batches:
+            jpegs = [data[start:end].tobytes() for start, end in zip(starts[batch], ends[batch], strict=True)]
+            try:
                 yield batch, _stack(pool.map(decode_jpeg, jpegs))
-    else:
-        squashed = load_squashed(dataset, size, interpolation)
-        yield from ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
+            except UNREADABLE as error:
+                raise OSError(f"{path}: damaged; delete it and run again ({error})") from error

@@ -189,6 +189,8 @@ def test_ilsvrc_train(tmp_path):
     few = load("ilsvrc2012", tmp_path, "train", per_class=1)
     assert few.ids == ["n01440764_1", f"{WNIDS[1]}_10", f"{WNIDS[2]}_10"], "the first by name of each class"
     assert few.classes == ds.classes
+    with pytest.raises(ValueError, match="per_class is of the training images"):
+        load("ilsvrc2012", tmp_path, "val", per_class=1)
     save_image(tmp_path / "ILSVRC2012_img_train/n09999999/n09999999_1.JPEG")
     with pytest.raises(ValueError, match=r"folders.*no class: n09999999"):
         load("ilsvrc2012", tmp_path, "train")

@@ -24,14 +24,21 @@ def test_the_probe_is_made_once_and_the_hours_follow_from_it(own_cache, monkeypa
     rates = estimate.probe_rates(work)
     assert set(rates) == {"decode", "train mini_gap", "forward mini_gap"}
     assert all(rate > 0 for rate in rates.values())
-    monkeypatch.setattr(estimate, "_count_per_second", None)
-    assert estimate.probe_rates(work) == rates
     monkeypatch.setattr(estimate, "list_work", lambda profile: work)
     monkeypatch.setattr(
         estimate, "probe_rates", lambda work: {"decode": 10, "train mini_gap": 2, "forward mini_gap": 1}
     )
-    line = estimate.estimate_profile("full")
+    line = estimate.estimate_profile("mini")
     assert "training 0.5 h, evaluation 2.0 h, decoding 1.0 h; 2 GB of disk" in line
+    monkeypatch.setattr(estimate, "probe_rates", None)
+    assert estimate.estimate_profile("mini") == line
+    monkeypatch.setattr(estimate, "list_gpus", lambda: ["GPU 0: another"])
+
+    def fail(work):
+        raise RuntimeError("CUDA out of memory\nmore")
+
+    monkeypatch.setattr(estimate, "probe_rates", fail)
+    assert estimate.estimate_profile("mini") == "no estimate for this machine: CUDA out of memory"
 
 
 def test_only_long_profiles_are_probed():

@@ -147,7 +147,7 @@ data: $(READY) ## say which datasets are there (camlib data get NAME gets one)
 	@$(CAMLIB) data
 
 bench: $(READY) ## speed as ratios, each measured in one run (docs/benchmarks.md is what it printed)
-	@cat benchmarks/about.md; set -e; for script in ratios since svm stores; do echo; $(PY) benchmarks/$$script.py; done
+	@set -e; cat benchmarks/about.md; for script in benchmarks/*.py; do echo; $(PY) $$script; done
 
 test-opencv4: $(READY) ## caffemodels against OpenCV 4's own Caffe reader, in an environment of its own
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-opencv4

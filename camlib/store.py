@@ -233,7 +233,10 @@ def hold(lock: Path, doing: str, wait: bool = True) -> Iterator[None]:
     try:
         own.acquire(timeout=0)
     except Timeout as error:
-        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+        try:
+            who = holder.read_text(encoding="utf-8")
+        except FileNotFoundError:  # it ends just now
+            who = "another process"
         if not wait:
             raise BlockingIOError(f"{doing}: {who} has the lock {lock}; wait until it ends, or end it") from error
         print(f"{doing}: waiting for {who}", file=sys.stderr, flush=True)

@@ -79,6 +79,7 @@ def test_a_loop_ends_with_its_first_failure(target, folder, failing, checkout):
     (checkout / folder).mkdir()
     for name in ("0_a", "0_b"):
         (checkout / folder / f"{name}.{'py' if folder == 'benchmarks' else 'ipynb'}").touch()
+    (checkout / folder / "about.md").touch()
     program = checkout / ".venv" / "bin" / failing
     program.write_text('#!/bin/sh\necho "$@" >> calls\ncase "$*" in *0_a*) exit 3;; esac\n')
     done = make(checkout, target, AS_ON_MACOS)

@@ -122,7 +122,7 @@ def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") 
 
 
 def _make_squashed(dataset: Dataset, size: int, interpolation: str, lossy: bool) -> Path:
-    """The file of the squashed images, made if it is not there. JPEGs: `_ends_of` it says where each ends."""
+    """The file of the squashed images, made if it is not there. Of JPEGs `_ends_of` it says where each ends."""
     path, what = _squashed_path(dataset, size, interpolation, lossy), f"decode {dataset.name} {dataset.split}"
     if not path.exists():
         with hold_cache(path.name, what):
@@ -238,6 +238,7 @@ def _read_jpegs(path: Path, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.
         for batch in batches:
             jpegs = [data[start:end].tobytes() for start, end in zip(starts[batch], ends[batch], strict=True)]
             try:
-                yield batch, _stack(pool.map(decode_jpeg, jpegs))
+                images = _stack(pool.map(decode_jpeg, jpegs))
             except UNREADABLE as error:
                 raise OSError(f"{path}: damaged; delete it and run again ({error})") from error
+            yield batch, images

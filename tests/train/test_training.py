@@ -140,7 +140,7 @@ def test_learning_rates():
     assert np.argmax(cycle) == pytest.approx(29, abs=1)
     assert max(cycle) == pytest.approx(RECIPE.lr, rel=0.01)
     assert cycle[-1] < 0.001 * RECIPE.lr
-    with pytest.raises(ValueError, match="paper, short"):
+    with pytest.raises(ValueError, match="paper, paper_short, short"):
         get_recipe("papr", 3)
     with pytest.raises(ValueError, match="epochs is 0; expected at least 1"):
         get_recipe("short", 0)

@@ -85,8 +85,7 @@ def digest(*parts: Any) -> str:
     """A short stable hash of settings (anything JSON can write) or bytes: 16 hex digits."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
-        sha.update(b"\0")
+        sha.update((part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()) + b"\0")
     return sha.hexdigest()[:16]
 
 
@@ -229,21 +228,19 @@ def hold(lock: Path, doing: str, wait: bool = True) -> Iterator[None]:
     stderr; else raises BlockingIOError, which says who holds it, on which machine, since when.
     """
     make_folder(lock.parent)
-    own, holder = FileLock(lock), lock.with_name(f"{lock.name}.holder")
+    own, holder, who = FileLock(lock), lock.with_name(f"{lock.name}.holder"), "another process"
     try:
         own.acquire(timeout=0)
     except Timeout as error:
-        try:
+        with suppress(FileNotFoundError):  # it ends just now
             who = holder.read_text(encoding="utf-8")
-        except FileNotFoundError:  # it ends just now
-            who = "another process"
         if not wait:
             raise BlockingIOError(f"{doing}: {who} has the lock {lock}; wait until it ends, or end it") from error
         print(f"{doing}: waiting for {who}", file=sys.stderr, flush=True)
         own.acquire()
     try:
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder.write_text(f"process {os.getpid()} on {HOST} ({doing}, since {since})", encoding="utf-8")
+        since = f"since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        holder.write_text(f"process {os.getpid()} on {HOST} ({doing}, {since})", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -85,7 +85,8 @@ def digest(*parts: Any) -> str:
     """A short stable hash of settings (anything JSON can write) or bytes: 16 hex digits."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update((part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()) + b"\0")
+        sha.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+        sha.update(b"\0")
     return sha.hexdigest()[:16]
 
 
@@ -239,8 +240,8 @@ def hold(lock: Path, doing: str, wait: bool = True) -> Iterator[None]:
         print(f"{doing}: waiting for {who}", file=sys.stderr, flush=True)
         own.acquire()
     try:
-        since = f"since {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        holder.write_text(f"process {os.getpid()} on {HOST} ({doing}, {since})", encoding="utf-8")
+        about = f"process {os.getpid()} on {HOST} ({doing}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"
+        holder.write_text(about, encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -267,8 +268,7 @@ def run_sharded(
     """Run `compute` over indices 0..n-1, shard by shard; finished ones are kept and shared with other processes.
 
     compute(indices (S,)) -> named arrays (S, ...). key: a digest of everything that the result depends on.
-    names: of the arrays, by default those of the first shard. Returns those of all images, (n, ...). Raises ValueError
-    for a damaged shard, with its path.
+    names: of the arrays, else the first shard's. Returns all images' arrays (n, ...). ValueError names a damaged shard.
     """
     made_by = digest(key, version("torch"), version("opencv-python-headless"), digest_code(compute.__module__))
     folder = cache_dir() / "shards" / f"{label}-{made_by}"

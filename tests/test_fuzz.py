@@ -112,6 +112,19 @@ def test_matlab_files(folder, content):
         check_read(path, _devkit_synsets)
 
 
+def test_a_matlab_file_with_any_byte_damaged_is_named_and_ends_no_process(folder):
+    path, whole = folder / "meta.mat", bytearray(matlab_file())
+    refused = 0
+    for at in range(128, len(whole)):
+        whole[at] ^= 0xFF
+        path.write_bytes(whole)
+        whole[at] ^= 0xFF
+        with pytest.raises(ValueError, match=r"meta\.mat"):
+            _devkit_synsets(path)
+        refused += 1
+    assert refused > 100
+
+
 def caffemodel() -> bytes:
     net = _net_parameter()()
     for layers in (net.layer, net.layers):

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -18,6 +20,9 @@ from PIL import Image, UnidentifiedImageError
 from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import NO_BOXES, UNREADABLE, Dataset
 from camlib.store import DAMAGE, cache_dir, write_aside
+
+
+ARRAY, PACKED = 14, 15  # kinds of elements of a MATLAB 5 file
 
 
 def find_place(root: Path, *places: str) -> Path | None:
@@ -80,11 +85,23 @@ def read_matlab(path: Path, key: str) -> np.ndarray:
     from scipy.io import loadmat
 
     try:
+        _check_matlab(path.read_bytes())
         return loadmat(path, squeeze_me=True, verify_compressed_data_integrity=True)[key]
     except FileNotFoundError:
         raise
     except Exception as error:  # what scipy raises depends on the damage
         raise ValueError(f"{path}: no MATLAB file with {key} ({error!r})") from error
+
+
+def _check_matlab(data: bytes) -> None:
+    """Raise an error for a damaged MATLAB 5 file: scipy would end the process. Each array is packed with a checksum."""
+    order, at = {b"IM": "<", b"MI": ">"}[data[126:128]], 128
+    while at < len(data):
+        kind, size = struct.unpack(f"{order}II", data[at : at + 8])
+        whole = zlib.decompress(data[at + 8 : at + 8 + size]) if kind == PACKED else data[at : at + 8 + size]
+        if struct.unpack(f"{order}II", whole[:8]) != (ARRAY, len(whole) - 8):
+            raise ValueError(f"damaged or cut at byte {at:,}")
+        at += 8 + size
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

@@ -21,7 +21,6 @@ from camlib.datasets.archives import UNREADABLE_MEMBER
 from camlib.datasets.base import NO_BOXES, UNREADABLE, Dataset
 from camlib.store import DAMAGE, cache_dir, write_aside
 
-
 ARRAY, PACKED = 14, 15  # kinds of elements of a MATLAB 5 file
 
 

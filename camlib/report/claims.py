@@ -117,7 +117,7 @@ CLAIMS: dict[str, Claim] = {
         "4", "Maps of actions fall on the objects of the action, not on the person.",
         "map's mass outside the person's box, actions with an object apart, own map - reassigned actions'", "greater",
         notebook="05_action_objects",
-        counted="images of actions whose object lies apart (10 of Stanford 40's 40)",
+        counted="images of actions whose object lies apart",
         seen="Stanford 40: peaks outside, all actions, 43.3 % (another's 49.0), and each action's, by which the ten "
         "apart come out above 0; mass, apart, 320 images: +2.2, p = 0.185; drawn data: peaks +38.1",
     ),

@@ -85,7 +85,8 @@ def find_classes(asked: int | str | Sequence[int | str], names: Sequence[str]) -
         if len(fitting) > 1:
             raise ValueError(f"classes {' and '.join(map(str, fitting))} are both called {one!r}; give the index")
         if not fitting:
-            close = get_close_matches(one.lower(), known) or [word for word in known if one.lower() in word][:5]
+            close = [word for word in known if one.lower() in word.split()] or get_close_matches(one.lower(), known)
+            close = (close or [word for word in known if one.lower() in word])[:5]
             raise ValueError(f"no class {one!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
         found += fitting
     if not found:

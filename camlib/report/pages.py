@@ -151,6 +151,8 @@ def _list_claims(verdicts: dict[str, dict[bool, Verdict]]) -> list[dict[str, Any
         for synthetic, column in COLUMNS.items():
             found = both[synthetic]
             row[column] = {"word": found.word, "estimate": describe_estimate(found), "told": describe_primary(found)}
+            undecided = found.why or "neither shown, after correction for all claims"
+            row[column]["why"] = undecided if found.word == "inconclusive" else ""
             row[column]["bar"] = place_bar(*found.primary["interval"]) if found.primary else None
         rows.append(row)
     return sorted(rows, key=lambda row: not row["run"])

@@ -17,7 +17,8 @@ RECORD: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 VALUE: dict[str, tuple[type, ...]] = {
     "name": (str,), "model": (str,), "value": NUMBER, "unit": (str,), "n": (int,), "interval": (list, type(None)),
-    "paper": (dict, type(None)), "dataset": (str,), "synthetic": (bool,), "subset": (bool,),
+    "interval_kind": (str, type(None)), "paper": (dict, type(None)), "dataset": (str,), "synthetic": (bool,),
+    "subset": (bool,),
 }  # fmt: skip
 DATASET: dict[str, tuple[type, ...]] = {
     "name": (str,), "split": (str,), "n": (int,), "classes": (int,), "source": (str,), "synthetic": (bool,),

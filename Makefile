@@ -146,7 +146,7 @@ lint: $(READY) ## ruff and mypy
 data: $(READY) ## say which datasets are there (camlib data get NAME gets one)
 	@$(CAMLIB) data
 
-bench: $(READY) ## speed as ratios, each measured in one run (docs/benchmarks.md is what it printed)
+bench: $(READY) ## speed as ratios, each measured in one run (docs/benchmarks.md keeps some)
 	@set -e; cat benchmarks/about.md; for script in benchmarks/*.py; do echo; $(PY) $$script; done
 
 test-opencv4: $(READY) ## caffemodels against OpenCV 4's own Caffe reader, in an environment of its own

@@ -72,8 +72,6 @@ def run(
         del os.environ[name]
     with store.hold(out / f".{notebook.stem}.lock", f"run {notebook.stem} into {out}", wait=False):
         execute(notebook, out, values)
-    if (out / f"{notebook.stem}.params.yml").exists():  # part of a report: its page, without importing all again
-        render(out / notebook.name)
 
 
 def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:

@@ -29,7 +29,6 @@ with the development kits of later years: one number per line. Without it no ima
 """
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from camlib.datasets.base import NO_BOXES, Archive, Dataset, Source
+from camlib.datasets.base import NO_BOXES, Archive, Dataset, Source, first_of_each
 from camlib.datasets.parsing import (
     build_folder_dataset,
     check_inside,
@@ -97,7 +96,8 @@ def read_ilsvrc(name: str, split: str, places: Mapping[str, Path], per_class: in
     if split != "train" and per_class is not None:
         raise ValueError(f"{name}: per_class is of the training images; the split is {split!r}")
     if per_class is not None:
-        images = _keep_first(images, per_class)
+        _, labels = np.unique([class_of(image) for image in images], return_inverse=True)
+        images = [images[i] for i in np.sort(first_of_each(labels, np.arange(len(images)), per_class))]
     stems = [image.rpartition("/")[2].rpartition(".")[0] for image in images]
     wnids = [class_of(image) for image in images]
     source = f"{place.relative_to(places['root']).as_posix()}, {len(images)} images"
@@ -117,15 +117,6 @@ def read_ilsvrc(name: str, split: str, places: Mapping[str, Path], per_class: in
     given["source"] = source if words else f"{source}, classes taken from the images because {ILSVRC_META} is missing"
     names = [words.get(wnid, wnid) for wnid in classes]
     return build_folder_dataset(name, split, place, images, classes, class_names=names, **given)
-
-
-def _keep_first(images: list[str], per_class: int) -> list[str]:
-    seen, kept = Counter[str](), []
-    for image in images:
-        seen[class_of(image)] += 1
-        if seen[class_of(image)] <= per_class:
-            kept.append(image)
-    return kept
 
 
 def _read_annotations(

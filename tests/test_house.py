@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import importlib
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +108,24 @@ def test_doors_open_without_torch_and_scipy(code):
     after = f"import sys; {code}; print(sorted({{'torch', 'scipy', 'pandas'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", after], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_of_a_layer_is_kept_for_the_next_unless_the_shell_says_otherwise():
+    code = (
+        "import resource, torch\ndef count(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "{}\ntorch.ones(2**24)\nbefore = count()\nfor _ in range(20): torch.ones(2**24)\n"
+        "print((count() - before) // 2**14)"
+    )
+
+    def count_fresh_blocks(line, **given):  # of 64 MiB in pages of 4 KiB
+        command = [sys.executable, "-c", code.format(line)]
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        return int(subprocess.run(command, env=env | given, capture_output=True, text=True, check=True).stdout)
+
+    assert count_fresh_blocks("") >= 19
+    assert count_fresh_blocks("import camlib") <= 9
+    assert count_fresh_blocks("import camlib", MALLOC_ARENA_MAX="8") >= 19
 
 
 @pytest.mark.parametrize(

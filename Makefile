@@ -82,6 +82,9 @@ PAGES := $(wildcard $(addprefix camlib/report/,pages.py cells.py grids.py templa
 
 planned: $(OUT)/index.html
 
+# Nothing that ran is deleted because its page could not be rendered.
+.PRECIOUS: $(PLANNED:=.ipynb)
+
 # The plan of a notebook changes when its cells, its parameters, the code or the lock do; nothing else makes it run again.
 $(PLANNED:=.ipynb): $(OUT)/%.ipynb: $(OUT)/%.params.yml
 	@$(CAMLIB) run notebooks/$*.ipynb --out $(OUT) --params $<
@@ -94,8 +97,9 @@ FORCE:
 
 $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
+# `run` renders what it ran; this is for pages whose looks changed, that were deleted, or that could not be rendered then.
 $(PLANNED:=.html): %.html: %.ipynb $(PAGES)
-	@$(CAMLIB) render $<
+	@[ $@ -nt $< ] && [ -z '$(filter-out $<,$?)' ] || $(CAMLIB) render $<
 
 $(OUT)/index.html: $(PLANNED:=.html)
 	@$(CAMLIB) index $(OUT)

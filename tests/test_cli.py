@@ -1,5 +1,7 @@
 """What make calls: failed notebooks, self-contained pages."""
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from builders import make_notebook
+from PIL import Image
 from typer.testing import CliRunner
 
 from camlib import cli, store
@@ -38,7 +41,6 @@ def test_pages_are_self_contained_and_drop_progress_bars(project):
     body = "import sys\nprint('visible')\nprint('bar', file=sys.stderr)"
     notebook = make_notebook(project / "notebooks" / "01_x.ipynb", body)
     cli.run(notebook, out, out / "01_x.params.yml", None)
-    cli.render(out / "01_x.ipynb")
     page = (out / "01_x.html").read_text()
     assert "visible" in page
     assert "<script" not in page
@@ -77,9 +79,14 @@ def test_wrong_parameters_are_named_before_anything_runs(project, text, given, m
 def test_settings_of_the_shell_do_not_reach_the_notebooks(project, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    body = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    body = "import matplotlib.pyplot as plt\nfrom camlib import viz\nviz.set_style()\nplt.plot([1, 2])\nplt.show()"
     cli.run(make_notebook(project / "notebooks" / "01_x.ipynb", body), project / "out", None, None)
-    assert "image/png" in (project / "out" / "01_x.ipynb").read_text()
+    text = (project / "out" / "01_x.ipynb").read_text()
+    assert text.count('"image/png"') == 1
+    outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
+    (output,) = [output for output in outputs if "image/png" in output.get("data", {})]
+    with Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))) as picture:
+        assert picture.width // 2 == output["metadata"]["width"], "twice as sharp as it is large"
     assert not {"MPLBACKEND", "ACCELERATE_MIXED_PRECISION"} & set(os.environ)
 
 

@@ -112,6 +112,7 @@ def test_pictures_of_every_kind_are_the_same_picture(small, tmp_path):
         (np.zeros((4, 4, 3)), r"the picture is float64 of shape \(4, 4, 3\); expected uint8"),
         (np.zeros((3, 5, 5), np.uint8), r"uint8 of shape \(3, 5, 5\)"),
         (np.zeros((0, 5, 3), np.uint8), r"shape \(0, 5, 3\)"),
+        (torch.zeros(3, 5, 5), "the picture is a Tensor; expected a file"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(small, given, message):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ def check_one_line(done, code, message):
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
-        ("plan", 2, "Missing parameter: profile"),
-        ("plna mini", 2, "No such command 'plna'"),
+        ("plan", 2, "Missing argument 'profile'"),
+        ("plna mini", 2, "No such command 'plna'. Did you mean 'plan'?; see `camlib --help`"),
         ("plan mini extra", 2, "unexpected extra argument"),
-        (f"run {QUICK}", 2, "Missing parameter: out"),
+        (f"run {QUICK}", 2, "Missing option '--out'; see `camlib run --help`"),
         ("plan nonsense", 1, "unknown profile 'nonsense'; expected one of auto"),
         ("plan ful", 1, "unknown profile 'ful'; did you mean full"),
         ("plan ../../evil", 1, "unknown profile '../../evil'"),
@@ -46,7 +47,9 @@ def check_one_line(done, code, message):
         ("index OUT", 1, "holds no *.params.yml"),
         ("evidence --run nonsense", 1, "unknown profile 'nonsense'"),
         ("data gte cub200", 2, "No such command 'gte'"),
-        ("data get", 2, "Missing parameter: names"),
+        ("data get", 2, "Missing argument 'NAME...'; see `camlib data get --help`"),
+        ("cam dog.jpg --tpo 3", 2, "No such option: --tpo (Possible options: --out, --top); see `camlib cam --help`"),
+        ("cam dog.jpg --top 0", 2, "Invalid value for '--top': Input should be greater than or equal to 1; see"),
         ("data get cub20", 1, "unknown dataset 'cub20'; did you mean cub200"),
         ("data unpack nonsense", 1, "unknown dataset 'nonsense'; expected one of"),
     ],
@@ -77,6 +80,11 @@ def test_without_arguments_the_commands_are_listed():
     done = run_camlib()
     assert (done.returncode, done.stderr) == (0, "")
     assert "render" in done.stdout
+
+
+def test_the_version_is_said():
+    done = run_camlib("--version")
+    assert (done.returncode, done.stdout) == (0, f"camlib {metadata.version('camlib')}\n")
 
 
 def test_a_broken_results_file_is_named(tmp_path):

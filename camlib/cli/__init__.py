@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -23,7 +24,21 @@ INTERRUPTED = 128 + signal.SIGINT  # the exit status that typer gives Ctrl-C
 WRONG_INPUT = (ValueError, OSError, LookupError, subprocess.CalledProcessError)
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer has no name for it
 PEOPLES, MAKES = "For people", "For make and the project's upkeep"
-app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, invoke_without_command=True)
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
+) -> None:
+    """Class activation maps: of photographs, of whole datasets, and of the experiments of their paper."""
+    if version:
+        typer.echo(f"camlib {metadata.version('camlib')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 for command in people.COMMANDS:
     app.command(rich_help_panel=PEOPLES)(command)
 app.add_typer(data.app, name="data", rich_help_panel=PEOPLES)
@@ -59,7 +74,10 @@ def run(
     params: Annotated[Path | None, typer.Option(help="YAML file of parameters, or a file of `camlib plan`")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="name=value, YAML value; may repeat")] = None,
 ) -> None:
-    """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded."""
+    """Run a notebook with checked parameters; it takes its name under OUT only when every cell succeeded.
+
+    Where OUT is a report's folder, with the notebook's plan, its page is rendered, too.
+    """
     values: dict[str, Any] = dict(read_overrides(params)) if params else {}
     values.setdefault("report_dir", str(out.resolve()))
     values |= dict(map(parse_value, set_ or []))
@@ -72,6 +90,8 @@ def run(
         del os.environ[name]
     with store.hold(out / f".{notebook.stem}.lock", f"run {notebook.stem} into {out}", wait=False):
         execute(notebook, out, values)
+    if (out / f"{notebook.stem}.params.yml").is_file():
+        render(out / notebook.name)
 
 
 def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
@@ -99,8 +119,24 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
         raise typer.Exit(1) from error
     except DeadKernelError as error:
         raise OSError(f"{notebook}: its process died, perhaps for lack of memory; {partial} has what ran") from error
+    _move_sizes(partial)
     partial.replace(out / notebook.name)
     typer.echo(f"{notebook.stem}: {time.monotonic() - started:.0f} s", err=True)
+
+
+def _move_sizes(executed: Path) -> None:
+    """Figures twice as sharp as they are large: their size goes where a page and nbconvert read it, too.
+
+    Then the picture's type stands once per picture, and whoever counts pictures by it counts right.
+    """
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        told = output.get("metadata", {}).get("image/png", {})
+        if set(told) == {"width", "height"}:
+            output.metadata = told
+    nbformat.write(notebook, executed)
 
 
 class PlainLines:
@@ -216,12 +252,15 @@ def main() -> None:
     What a message says after an empty line is a list to read: it goes to stdout. Ctrl-C ends with one line, too.
     """
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="camlib")
         if code != INTERRUPTED:
             sys.exit(code)
         text = "stopped; run the same command again to go on"
     except UsageError as error:
-        text, code = f"{error}; `camlib --help` lists the commands", 2
+        context = getattr(error, "ctx", None)
+        place = context.command_path if context and context.parent else "camlib"
+        said = error.format_message().removesuffix(".")  # type: ignore[attr-defined]
+        text, code = f"{said}; see `{place} --help`", 2
     except WRONG_INPUT as error:
         text, code = _say_error(error), 1
     line, _, details = text.partition("\n\n")

@@ -23,7 +23,7 @@ NO_GAP = ("alexnet", "convnext", "maxvit", "mobilenet_v3", "vgg", "vit")
 Rule = Literal["text", "released"]
 Model = Annotated[str, typer.Option(help="a network, see `camlib models`")]
 Weights = Annotated[str, typer.Option(help="bundled, torchvision, timm, released, or a file; default: what there is")]
-Scale = Annotated[int | None, typer.Option(min=1, help="input size in px; default: the weights' own")]
+Scale = Annotated[int | None, typer.Option(min=1, max=4096, help="input size in px; default: the weights' own")]
 
 
 def load_pretrained(model: str, weights: str, **options: Any) -> "Network":
@@ -81,10 +81,13 @@ def cam(
         raise typer.Exit(2)
     from camlib.explanation import explain, find_classes
 
-    network = load_pretrained(model, weights)
     wanted = [int(one) if one.isdecimal() else one for one in classes] if classes else None
-    if wanted:
-        find_classes(wanted, network.class_names)  # a typing error is said once, not per photograph
+    try:
+        network = load_pretrained(model, weights)
+        if wanted:
+            find_classes(wanted, network.class_names)  # a typing error is said once, not per photograph
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
     options = {"classes": wanted, "top": top, "rule": rule, "threshold": threshold, "scale": scale}
     for photo in (bar := tqdm(given, unit="photo", disable=None if len(given) > 1 else True)):
         try:
@@ -133,6 +136,9 @@ def localize(
     limit: Annotated[int | None, typer.Option(min=1, help="the first n images alone")] = None,
 ) -> None:
     """Score a network on a dataset with boxes: classification and localization error.
+
+    With ImageNet weights that is ilsvrc2012; with a file of your own weights, of a network of the dataset's classes,
+    also tiny-imagenet, cub200 and the drawn data.
 
     The table has 95 % intervals, and two trivial answers beside the maps': the whole image and the best centre box.
     A run that was killed goes on where it stopped. Runs at one time, or the processes of torchrun, share the work.

@@ -229,22 +229,22 @@ class Source:
 
 
 def random_split(
-    labels: np.ndarray, train_per_class: int, test_per_class: int | None = None, seed: int = 0
+    labels: np.ndarray, train_per_class: int, test_per_class: int | None = None, seed: int = 0, name: str = "labels"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the same number of training images from each class -> (train, test) indices, sorted and disjoint.
 
-    test_per_class: None takes all the others.
+    test_per_class: None takes all the others. name: of what is split, for an error.
     Raises ValueError if a class has too few images (at least one must be left to test).
     """
     if train_per_class < 1 or (test_per_class is not None and test_per_class < 1):
-        raise ValueError(f"random_split: {train_per_class} training and {test_per_class} test images; expected >= 1")
+        raise ValueError(f"{name}: {train_per_class} training and {test_per_class} test images; expected >= 1")
     rng = np.random.default_rng(seed)
     train, test = [], []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         needed = train_per_class + (test_per_class or 1)
         if len(members) < needed:
-            raise ValueError(f"random_split: class {label} has {len(members)} images, {needed} are needed")
+            raise ValueError(f"{name}: class {label} has {len(members)} images, {needed} are needed to split it")
         train.append(members[:train_per_class])
         test.append(members[train_per_class : needed if test_per_class else None])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))

@@ -40,7 +40,7 @@ def read(
         raise ValueError(f"{base}: {len(classes)} class folders, expected at most {most}: {', '.join(classes)}")
     if split != "all":
         labels = np.array([classes.index(class_of(image)) for image in images])
-        chosen = random_split(labels, per_class, test_per_class, seed)[split == "test"]
+        chosen = random_split(labels, per_class, test_per_class, seed, name)[split == "test"]
         images = [images[i] for i in chosen]
     part = f" of {len(classes)} of its {most} classes" if len(classes) < most else ""
     source = f"folder {base.name}, {len(images)} images{part}" + (f" of random split {seed}" if split != "all" else "")

@@ -83,6 +83,9 @@ def read_photo(given: str | Path | Image.Image | np.ndarray | BinaryIO) -> Photo
     if isinstance(given, Image.Image):
         return _read(lambda: given, str(getattr(given, "filename", "") or "picture"))
     if not isinstance(given, str | Path):
+        if not hasattr(given, "read"):
+            expected = "a file, an address, a PIL image, an array uint8 (H, W, 3), or an open binary file"
+            raise ValueError(f"the picture is a {type(given).__name__}; expected {expected}")
         return _read(lambda: Image.open(io.BytesIO(given.read())), "-")
     source = str(given)
     file = _download(source) if "://" in source else Path(given).expanduser()

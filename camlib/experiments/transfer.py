@@ -46,7 +46,7 @@ def load_splits(name: str, draws: int = 10, seed: int = 0, **options: Any) -> tu
         if "whole" in images.info and smallest <= counts[0]:
             counts = (smallest // 2, counts[1])
             images.source += f", {counts[0]} training images per class"
-        return images, [datasets.random_split(images.labels, *counts, seed=seed + d) for d in range(draws)]
+        return images, [datasets.random_split(images.labels, *counts, seed + d, name) for d in range(draws)]
     partitions: list[dict[str, Any]] = (
         [{"partition": d + 1} for d in range(draws)] if source.protocol == "partitions" else [{}]
     )

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from camlib.datasets.weights import find_bundled
@@ -154,6 +155,9 @@ def _build_from_torchvision(
     name: str, num_classes: int, pool: Pool, weights: str | Path | None, file: dict[str, Any] | None
 ) -> GAPNet:
     cut = CUT_MODELS.get(name)
+    if weights == "torchvision" and cut is None:
+        with torch.device("meta"):  # refused before the weights are downloaded
+            adapt_torchvision(name, build_torchvision(name, 1000, None), pool)
     whole = build_torchvision(cut[0] if cut else name, 1000 if cut else num_classes, weights)
     if file is not None:
         aux = ("aux1.", "aux2.", "AuxLogits.")  # the training-time heads of the Inception family: not part of the net

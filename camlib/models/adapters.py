@@ -119,7 +119,13 @@ def build_timm(name: str, num_classes: int, weights: str | Path | None) -> nn.Mo
     if name not in timm.list_models():
         close = ", ".join(get_close_matches(name, timm.list_models()))
         raise ValueError(f"unknown model 'timm/{name}'; " + (f"did you mean {close}?" if close else "see timm's list"))
-    return timm.create_model(name, pretrained=weights == "timm", num_classes=num_classes)
+    if weights != "timm":
+        return timm.create_model(name, num_classes=num_classes)
+    adapt_timm(name, timm.create_model(name), "avg")  # refused before the weights are downloaded
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=num_classes)
+    except (RuntimeError, OSError) as error:  # no weights of this name; no connection
+        raise ValueError(f"timm/{name}: its weights can't be had ({error})") from error
 
 
 def build_fc7(name: str, num_classes: int = 1000, weights: str | Path | None = None) -> GAPNet:

@@ -139,7 +139,8 @@ def _show_picture(output: Any, fallback: str) -> dict[str, Any]:
     """A picture as WebP (a page is a third as large), its size on the page in px, what it shows in words."""
     with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
         kept, width, height = encode_picture(picture), *picture.size
-    told = output.get("metadata", {}).get("image/png", {})
+    metadata = output.get("metadata", {})
+    told = metadata | metadata.get("image/png", {})
     plain = str(output.data.get("text/plain", ""))
     own = "" if plain.startswith("<") else plain
     words = told.get("alt") or " ".join(filter(None, [fallback, own])) or "A figure"

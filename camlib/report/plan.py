@@ -50,7 +50,7 @@ def find_notebooks() -> dict[str, Path]:
 
 def read_profiles() -> dict[str, dict[str, str]]:
     """The profiles of params/profiles.yml, richest first: name -> {for, time, auto, probe, based_on, without_gpu}."""
-    return read_yaml(store.PROJECT_ROOT / "params" / "profiles.yml")
+    return read_yaml(store.find_checkout() / "params" / "profiles.yml")
 
 
 def read_overrides(path: Path) -> dict[str, Any]:

@@ -100,6 +100,17 @@ def test_nets_without_gap_and_one_linear_layer_are_refused_with_the_reason(name,
         build_model(name)
 
 
+@pytest.mark.parametrize("name", ["vgg16", "timm/dpn68"])
+def test_a_refused_net_is_refused_before_its_weights_are_downloaded(name, monkeypatch):
+    def download(*_, **__):
+        raise AssertionError("downloaded")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", download)
+    with pytest.raises(ValueError, match="does not end in global average pooling"):
+        build_model(name, weights=name.partition("/")[0] if "/" in name else "torchvision")
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="'avg' or 'max'"):
         build_model("mini_gap", pool="mean")

@@ -99,7 +99,7 @@ $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
 # `run` renders what it ran; this is for pages whose looks changed, that were deleted, or that could not be rendered then.
 $(PLANNED:=.html): %.html: %.ipynb $(PAGES)
-	@[ $@ -nt $< ] && [ -z '$(filter-out $<,$?)' ] || $(CAMLIB) render $<
+	@for from in $^; do [ $@ -nt $$from ] || { $(CAMLIB) render $<; break; }; done
 
 $(OUT)/index.html: $(PLANNED:=.html)
 	@$(CAMLIB) index $(OUT)

@@ -7,7 +7,6 @@ px, the median size of ILSVRC; the network is ResNet-18 at 224 px. Peers: torch-
 the thresholds of Choe et al.'s evaluation, torchvision's reference loader.
 """
 
-import ctypes
 import os
 import platform
 import statistics
@@ -29,13 +28,11 @@ from torchcam.methods import CAM
 from torchvision import models
 from torchvision.transforms import v2
 
-import camlib
 from camlib import evaluate, features, transforms
 from camlib.boxes import box_enlarged_maps, released_boxes, threshold_boxes
 from camlib.cam import ten_crop
 from camlib.datasets import Dataset
 from camlib.metrics import map_extent, max_box_accuracy, sweep_hits
-from camlib.models import build_model
 from camlib.models.adapters import adapt_torchvision
 
 SIZE, BATCH, REPEATS, MAPS = (500, 375), 32, 5, 20
@@ -137,26 +134,6 @@ def compare_files_to_boxes(photographs: Dataset) -> None:
             "decoding and forward passes": forward,
         },
     )
-
-
-def compare_memory() -> None:
-    """The same forward passes; only what becomes of a layer's output differs."""
-    net = build_model("efficientnet_lite0").eval().to(memory_format=torch.channels_last)
-    x = torch.rand(BATCH, 3, 224, 224).to(memory_format=torch.channels_last)
-
-    def forward(blocks: int, kept: int) -> None:
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(-4, blocks)
-        set_option(-1, kept)
-        with torch.no_grad():
-            for _ in range(3):
-                net(x)
-
-    compare(
-        f"forward passes of EfficientNet-Lite0, {BATCH} images each",
-        {"freed memory kept": lambda: forward(0, 2**30), "glibc's own settings": lambda: forward(2**16, 2**17)},
-    )
-    camlib._keep_freed_memory()
 
 
 def compare_maps() -> None:
@@ -265,7 +242,6 @@ def main(count: int = 96) -> None:
         transforms.squashed.CACHE_SHARE = 0  # decode in every pass
         compare_files_to_boxes(photographs)
         compare_loaders(photographs)
-        compare_memory()
         cv2.setNumThreads(1)
         compare_maps()
 

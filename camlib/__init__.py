@@ -13,10 +13,10 @@ experiments          what only the paper's experiments need; the notebooks impor
 report, cli          the paper's numbers, results, plan, pages; the command line
 """
 
-import ctypes
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from camlib._memory import keep_freed
 
 if TYPE_CHECKING:
     from camlib.explanation import Explanation as Explanation, explain as explain
@@ -28,22 +28,7 @@ __version__ = "0.1.0"
 _LAZY = {"explain": "explanation", "Explanation": "explanation", "load_network": "train"}
 
 
-def _keep_freed_memory(kept: int = 2**30) -> None:
-    """Have the C library keep up to `kept` bytes that were freed, instead of handing each large block back at once.
-
-    A layer's output is such a block: the system would clear the same memory again for every layer, which takes longer
-    than the layer (benchmarks/ratios.py). Only glibc is told; what the shell says of it (MALLOC_...) stays.
-    """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, another system
-        return
-    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        set_option(-4, 0)  # M_MMAP_MAX: no block for itself alone
-        set_option(-1, kept)  # M_TRIM_THRESHOLD
-
-
-_keep_freed_memory()
+keep_freed()
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from camlib._memory import return_freed
 from camlib.datasets.base import UNREADABLE, Dataset
 from camlib.store import cache_dir, digest, digest_code, hold_cache
 from camlib.transforms.pixels import Preset, squash_image
@@ -85,6 +86,7 @@ def _decode_batches(
 ) -> Iterator[Any]:
     """What `squash` makes of the images of each batch, in worker processes: a tensor, or a list of bytes."""
     workers = min(os.cpu_count() or 1, 16, len(batches))
+    return_freed()
     return iter(
         DataLoader(
             _Squashed(dataset, squash, size, interpolation),

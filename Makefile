@@ -99,7 +99,7 @@ $(SUMMARY).ipynb: $(EXPERIMENTS:=.ipynb)
 
 # `run` renders what it ran; this is for pages whose looks changed, that were deleted, or that could not be rendered then.
 $(PLANNED:=.html): %.html: %.ipynb $(PAGES)
-	@for from in $^; do [ $@ -nt $$from ] || { $(CAMLIB) render $<; break; }; done
+	@for from in $^; do [ $@ -nt $$from ] || { $(CAMLIB) render $<; exit; }; done
 
 $(OUT)/index.html: $(PLANNED:=.html)
 	@$(CAMLIB) index $(OUT)

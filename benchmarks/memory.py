@@ -1,4 +1,4 @@
-"""Forward passes and training steps with freed memory kept, as importing camlib arranges it, and without; a table.
+"""Forward passes and training steps with freed memory kept, as importing camlib arranges it, and without (glibc only).
 
     python benchmarks/memory.py
 
@@ -6,6 +6,7 @@ Each runs in a process of its own, in turn; a ratio is of the medians.
 """
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,8 +17,8 @@ WAYS = {"kept": {}, "as glibc does": {"MALLOC_ARENA_MAX": str(8 * (os.cpu_count(
 WORK = {"efficientnet_lite0": (32, 224, False), "resnet18": (32, 224, False), "mini_gap": (64, 64, True)}
 
 
-def time_network(name: str) -> float:
-    """Median seconds of a pass."""
+def time_network(name: str) -> str:
+    """Median seconds of a pass, and the most memory that the process had, in KiB."""
     import torch
 
     from camlib.models import build_model
@@ -33,22 +34,26 @@ def time_network(name: str) -> float:
             if trains:
                 outputs.sum().backward()
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[2:])
+    return f"{statistics.median(seconds[2:])} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}"
 
 
 def main() -> None:
     """Print the table."""
-    print("## Freed memory\n\n| work | way | against | ratio of times |\n| --- | --- | --- | --- |")
+    print(
+        "## Freed memory\n\n| work | way | against | ratio of times | of most memory |\n| --- | --- | --- | --- | --- |"
+    )
+    shell = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
     for name, (count, size, trains) in WORK.items():
-        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
         for _ in range(TURNS):
             for way, told in WAYS.items():
                 command = [sys.executable, __file__, name]
-                done = subprocess.run(command, env=os.environ | told, check=True, capture_output=True, text=True)
-                seconds[way].append(float(done.stdout))
-        kept, usual = (statistics.median(seconds[way]) for way in WAYS)
+                done = subprocess.run(command, env=shell | told, check=True, capture_output=True, text=True)
+                found[way].append([float(number) for number in done.stdout.split()])
+        kept, usual = ([statistics.median(column) for column in zip(*found[way], strict=True)] for way in WAYS)
+        ratios = " | ".join(f"{a / b:.3f}" for a, b in zip(kept, usual, strict=True))
         work = f"{name}, {count} images of {size} px, {'forward and backward' if trains else 'forward'}"
-        print(f"| {work} | freed memory kept | as glibc does | {kept / usual:.3f} |", flush=True)
+        print(f"| {work} | freed memory kept | as glibc does | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":

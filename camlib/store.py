@@ -119,7 +119,7 @@ def digest_code(*modules: str, without: Sequence[str] = ()) -> str:
     data's own digest. Nor does this module, which keeps and does not compute.
     without: further modules that the result does not depend on, with what they alone import.
     """
-    skipped = {"camlib.datasets", "camlib.store", *without}
+    skipped = {"camlib.datasets", "camlib.store", "camlib._memory", *without}
     seen: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

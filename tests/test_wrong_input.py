@@ -83,7 +83,7 @@ def test_without_arguments_the_commands_are_listed():
 
 
 def test_the_version_is_said():
-    done = run_camlib("--version")
+    done = run_camlib("--version", "plan", "nonsense")
     assert (done.returncode, done.stdout) == (0, f"camlib {metadata.version('camlib')}\n")
 
 

@@ -27,15 +27,22 @@ PEOPLES, MAKES = "For people", "For make and the project's upkeep"
 app = typer.Typer(pretty_exceptions_enable=False, invoke_without_command=True)
 
 
+def say_version(asked: bool) -> None:
+    """Print the version and end, if asked for."""
+    if asked:
+        typer.echo(f"camlib {metadata.version('camlib')}")
+        raise typer.Exit
+
+
 @app.callback()
 def start(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and end", callback=say_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Class activation maps: of photographs, of whole datasets, and of the experiments of their paper."""
-    if version:
-        typer.echo(f"camlib {metadata.version('camlib')}")
-    elif context.invoked_subcommand is None:
+    if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
@@ -90,8 +97,8 @@ def run(
         del os.environ[name]
     with store.hold(out / f".{notebook.stem}.lock", f"run {notebook.stem} into {out}", wait=False):
         execute(notebook, out, values)
-    if (out / f"{notebook.stem}.params.yml").is_file():
-        render(out / notebook.name)
+        if (out / f"{notebook.stem}.params.yml").is_file():
+            render(out / notebook.name)
 
 
 def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
@@ -125,9 +132,10 @@ def execute(notebook: Path, out: Path, values: dict[str, Any]) -> None:
 
 
 def _move_sizes(executed: Path) -> None:
-    """Figures twice as sharp as they are large: their size goes where a page and nbconvert read it, too.
+    """Put the size of figures that are twice as sharp beside their pictures; pages and nbconvert read it there, too.
 
-    Then the picture's type stands once per picture, and whoever counts pictures by it counts right.
+    A picture's type then stands once in the file for each picture. JupyterLab shows those of an executed notebook as
+    large as their cell allows; a live notebook keeps its sizes.
     """
     import nbformat
 
@@ -135,7 +143,7 @@ def _move_sizes(executed: Path) -> None:
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         told = output.get("metadata", {}).get("image/png", {})
         if set(told) == {"width", "height"}:
-            output.metadata = told
+            output.metadata.update(output.metadata.pop("image/png"))
     nbformat.write(notebook, executed)
 
 

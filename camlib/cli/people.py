@@ -87,7 +87,8 @@ def cam(
         if wanted:
             find_classes(wanted, network.class_names)  # a typing error is said once, not per photograph
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from error
+        typer.echo(f"camlib: {error}", err=True)
+        raise typer.Exit(2) from error
     options = {"classes": wanted, "top": top, "rule": rule, "threshold": threshold, "scale": scale}
     for photo in (bar := tqdm(given, unit="photo", disable=None if len(given) > 1 else True)):
         try:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camlib._memory import return_freed
 from camlib.datasets.base import Dataset
 from camlib.models import GAPNet
 from camlib.transforms import Preset, centre_crop, iterate_batches, normalize_images, pick_device
@@ -42,3 +43,4 @@ def forward_batches(
             yield batch, output
     finally:
         net.to(home)
+        return_freed()

@@ -5,6 +5,7 @@ tensors.py: weights files, what does not fit, a network's identity.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,8 @@ def _build_from_torchvision(
 ) -> GAPNet:
     cut = CUT_MODELS.get(name)
     if weights == "torchvision" and cut is None:
-        with torch.device("meta"):  # refused before the weights are downloaded
+        # Refused before the weights are downloaded. A RegNet computes its widths with tensors, and ends in GAP.
+        with suppress(NotImplementedError), torch.device("meta"):
             adapt_torchvision(name, build_torchvision(name, 1000, None), pool)
     whole = build_torchvision(cut[0] if cut else name, 1000 if cut else num_classes, weights)
     if file is not None:

@@ -121,7 +121,9 @@ def build_timm(name: str, num_classes: int, weights: str | Path | None) -> nn.Mo
         raise ValueError(f"unknown model 'timm/{name}'; " + (f"did you mean {close}?" if close else "see timm's list"))
     if weights != "timm":
         return timm.create_model(name, num_classes=num_classes)
-    adapt_timm(name, timm.create_model(name), "avg")  # refused before the weights are downloaded
+    adapt_timm(
+        name, timm.create_model(name, num_classes=num_classes), "avg"
+    )  # refused before the weights are downloaded
     try:
         return timm.create_model(name, pretrained=True, num_classes=num_classes)
     except (RuntimeError, OSError) as error:  # no weights of this name; no connection

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from camlib._memory import return_freed
 from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
 from camlib.models import GAPNet, Pool, build_model, digest_network
@@ -85,6 +86,7 @@ def train_model(
         with hold_cache(folder.name, f"train {folder.name}", wait=not others) if first else nullcontext():
             if others or not is_trained(folder):  # nor did another run train it meanwhile
                 _train(net, train, val, preset, recipe, seed, folder, settings)
+                return_freed()
     history = read_trained(folder, net)
     # The same memory layout whether just trained or read from the cache: it decides the last digits on a CPU.
     return net.cpu().eval().to(memory_format=torch.channels_last), history

@@ -86,7 +86,8 @@ def _decode_batches(
 ) -> Iterator[Any]:
     """What `squash` makes of the images of each batch, in worker processes: a tensor, or a list of bytes."""
     workers = min(os.cpu_count() or 1, 16, len(batches))
-    return_freed()
+    if workers > 1:
+        return_freed()
     return iter(
         DataLoader(
             _Squashed(dataset, squash, size, interpolation),

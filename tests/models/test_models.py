@@ -105,10 +105,13 @@ def test_a_refused_net_is_refused_before_its_weights_are_downloaded(name, monkey
     def download(*_, **__):
         raise AssertionError("downloaded")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", download)
     with pytest.raises(ValueError, match="does not end in global average pooling"):
         build_model(name, weights=name.partition("/")[0] if "/" in name else "torchvision")
+    for taken in ("regnet_y_400mf", "swin_t", "timm/resnet50_clip_gap"):
+        with pytest.raises(AssertionError, match="downloaded"):
+            build_model(taken, 10 if "/" in taken else 1000, weights="timm" if "/" in taken else "torchvision")
 
 
 def test_wrong_arguments_are_refused():

@@ -106,6 +106,14 @@ def test_touched_code_and_notebooks_run_nothing_and_a_changed_plan_runs_its_own(
     ran = make(checkout, "planned", "PROFILE=mini").stdout
     assert "camlib run notebooks/02_y.ipynb --out reports/mini --params reports/mini/02_y.params.yml" in ran
     assert "01_x" not in ran
+    (checkout / "camlib" / "report" / "pages.py").touch()
+    (checkout / ".venv" / "bin" / "camlib").write_text(
+        '#!/bin/sh\necho "$@"\ncase "$*" in render*02_y*) exit 3;; esac\n'
+    )
+    done = make(checkout, "planned", "PROFILE=mini", AS_ON_MACOS)
+    assert done.returncode, "a page that could not be rendered"
+    assert "render reports/mini/01_x.ipynb" in done.stdout
+    assert "index" not in done.stdout
 
 
 def test_jupyter_opens_with_the_whole_project_and_takes_arguments(checkout):

@@ -1,5 +1,6 @@
 """What boxes would add: a box regressed from the same features by images with true boxes (the bound of Table 3)."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -38,8 +39,8 @@ def regress_boxes(network: Network, images: Dataset, seed: int = 0) -> NDArray[n
     def forward(x: Tensor, batch: NDArray) -> NDArray[np.float32]:
         return net.features(x).flatten(1).float().cpu().numpy()
 
-    def read_features(indices: NDArray) -> NDArray[np.float32]:
-        return np.concatenate([x for _, x in forward_batches(net, images, preset, forward, indices=indices)])
+    def read_features(indices: NDArray) -> Iterator[NDArray[np.float32]]:
+        return (x for _, x in forward_batches(net, images, preset, forward, indices=indices))
 
     boxes = np.empty((len(images), 4))
     for learn, predict in (halves, halves[::-1]):
@@ -50,8 +51,9 @@ def regress_boxes(network: Network, images: Dataset, seed: int = 0) -> NDArray[n
         def compute(indices: NDArray, chosen=chosen, predict=predict, fitted=fitted) -> dict[str, NDArray]:  # type: ignore[no-untyped-def]
             if not fitted:
                 ridge = make_pipeline(StandardScaler(), RidgeCV(STRENGTHS))
-                fitted.append(ridge.fit(read_features(chosen), target[chosen]))
-            return {"boxes": fitted[0].predict(read_features(predict[indices]))}
+                fitted.append(ridge.fit(np.concatenate(list(read_features(chosen))), target[chosen]))
+            # Batch by batch: the features of a shard are a gigabyte with its copies.
+            return {"boxes": np.concatenate([fitted[0].predict(x) for x in read_features(predict[indices])])}
 
         boxes[predict] = run_sharded(f"regressed-{images.name}-{images.split}", key, len(predict), compute)["boxes"]
     boxes = boxes * sides + np.tile(windows[:, :2], 2)

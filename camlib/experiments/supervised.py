@@ -40,7 +40,8 @@ def regress_boxes(network: Network, images: Dataset, seed: int = 0) -> NDArray[n
         return net.features(x).flatten(1).float().cpu().numpy()
 
     def read_features(indices: NDArray) -> Iterator[NDArray[np.float32]]:
-        return (x for _, x in forward_batches(net, images, preset, forward, indices=indices))
+        found = forward_batches(net, images, preset, forward, indices=indices, batch_size=16)  # lean beside the fit
+        return (x for _, x in found)
 
     boxes = np.empty((len(images), 4))
     for learn, predict in (halves, halves[::-1]):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from camlib._kernels import box_enlarged, distance_mask, sweep_components
+from camlib._kernels import bound_largest, box_enlarged, distance_mask, sweep_components
 from camlib.cam import normalize_maps, resize_map
 
 Boxes = NDArray[np.float64]
@@ -105,14 +105,7 @@ def largest_component_box(heatmap: ArrayLike, threshold: float = 0.2) -> Boxes:
 
         box = largest_component_box(resized_map, 0.2)
     """
-    mask = above_threshold(heatmap, threshold)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)  # without the GIL
-    areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
-    largest = np.flatnonzero(areas == areas.max()) + 1
-    # OpenCV numbers components by 2x2 blocks, which is not raster order: a tie goes to the first pixel.
-    label = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
-    x, y, width, height = stats[int(label), :4].tolist()
-    return np.array([x, y, x + width, y + height], dtype=np.float64)
+    return bound_largest(above_threshold(heatmap, threshold))[0].astype(np.float64)
 
 
 def _check_fractions(fractions: ArrayLike) -> NDArray[np.float64]:
@@ -193,7 +186,15 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
 
 def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
-    return np.rint(255 * normalize_maps(resize_map(heatmap, size), "max").clip(min=0)).astype(np.uint8)
+    if not np.isfinite(heatmap).all():
+        raise ValueError(f"heat map of shape {heatmap.shape} holds NaN or infinite values; expected finite ones")
+    values = resize_map(heatmap, size)
+    top = values.max()
+    if top <= 0:
+        return np.zeros_like(values, np.uint8)
+    values /= top  # in place: this is done to every map of the released protocol
+    values *= 255
+    return np.rint(values.clip(min=0, out=values), out=values).astype(np.uint8)
 
 
 def bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:

@@ -103,7 +103,7 @@ def merge_ten_crop(
         own, mirrored = (resize_maps(maps[:, j], (crop, crop)) for j in (i, i + 5))  # (B, k, crop, crop)
         if merge == "abs_sum":
             own, mirrored = own.abs_(), mirrored.abs_()
-        merged[..., y : y + crop, x : x + crop] += own + mirrored.flip(-1)  # they lie on the same pixels
+        merged[..., y : y + crop, x : x + crop] += own.add_(mirrored.flip(-1))  # they lie on the same pixels
         coverage[y : y + crop, x : x + crop] += 2
     return merged / coverage.clamp(min=1) if merge == "mean" else merged
 

@@ -1,4 +1,4 @@
 """The compiled loops of boxes and metrics, and nothing else."""
 
-from camlib._kernels.enlarged import box_enlarged as box_enlarged
+from camlib._kernels.components import bound_largest as bound_largest, box_enlarged as box_enlarged
 from camlib._kernels.regions import distance_mask as distance_mask, sweep_components as sweep_components

@@ -8,7 +8,59 @@ from camlib._kernels.compiled import compiled
 
 
 @compiled
-def distance_mask(mask):  # type: ignore[no-untyped-def]
+def _squared_distance(column, y, x, enough):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """From pixel (y, x) to the background, with the distances along columns; any number <= enough if it is no more."""
+    width = column.shape[1]
+    least = column[y, x] ** 2
+    dx = 1
+    while least > enough and dx * dx < least:
+        if x >= dx:
+            least = min(least, column[y, x - dx] ** 2 + dx * dx)
+        if x + dx < width:
+            least = min(least, column[y, x + dx] ** 2 + dx * dx)
+        dx += 1
+    return least
+
+
+@compiled
+def _largest_square(column):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """The largest squared distance to the background: of all blocks of 32 px, and of what of them may hold a larger.
+
+    The distance changes by at most 1 from a pixel to its neighbour. So a block holds no larger one than what was found
+    if its centre's distance and the way from there to its corner are less together; else its quarters are looked at.
+    """
+    height, width = column.shape
+    top, side = 0, 32
+    for y in range(side // 2, height, side):  # first all centres: most blocks then fall at once
+        for x in range(side // 2, width, side):
+            top = max(top, _squared_distance(column, y, x, top))
+    if top >= (height + width) ** 2:  # no background
+        return top
+    blocks = np.empty((3 * 5 + 1, 3), np.int64)  # halved five times, three wait each time
+    for y0 in range(0, height, side):
+        for x0 in range(0, width, side):
+            blocks[0] = y0, x0, side
+            n = 1
+            while n:
+                n -= 1
+                up, left, size = blocks[n]
+                half = size // 2
+                nearest = math.sqrt(top) - math.sqrt(2) * half
+                enough = nearest**2 if nearest > 0 else -1.0
+                y, x = min(up + half, height - 1), min(left + half, width - 1)
+                square = _squared_distance(column, y, x, enough)
+                if square > enough:
+                    top = max(top, square)
+                    for y in (up, up + half):
+                        for x in (left, left + half):
+                            if half and y < height and x < width:
+                                blocks[n] = y, x, half
+                                n += 1
+    return top
+
+
+@compiled
+def distance_mask(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Released step: distance to the background inside the mask, rescaled so its max is 255, rounded, then > 10.
 
     mask (H, W) of 0 and 1 -> the same, exact as of the Euclidean distance. That itself is never needed: with the
@@ -25,23 +77,7 @@ def distance_mask(mask):  # type: ignore[no-untyped-def]
     for y in range(height - 2, -1, -1):
         for x in range(width):
             column[y, x] = min(column[y, x], column[y + 1, x] + 1)
-    top = 0  # the largest squared distance so far
-    for y in range(height):
-        x = 0
-        while x < width:
-            least = column[y, x] ** 2
-            jump = x + 1
-            dx = 1
-            while top < least and dx * dx < least:
-                for q in (x - dx, x + dx):
-                    if 0 <= q < width:
-                        square = column[y, q] ** 2
-                        least = min(least, square + dx * dx)
-                        if square + dx * dx <= top:  # neither x nor any other pixel so near to q is farther than top
-                            jump = q + int(math.sqrt(top - square)) + 1
-                dx += 1
-            top = max(top, least)
-            x = jump
+    top = _largest_square(column)
     if top == 0 or top >= (height + width) ** 2:
         return mask
     scale = 255 / math.sqrt(top)

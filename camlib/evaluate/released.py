@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camlib.boxes import box_enlarged_maps, released_boxes, to_8_bit
-from camlib.cam import CENTRE, class_activation_maps, merge_one_crop, merge_ten_crop, ten_crop
+from camlib.boxes import largest_component_box, released_boxes, to_8_bit
+from camlib.cam import CENTRE, class_activation_maps, merge_one_crop, merge_ten_crop, resize_map, ten_crop
 from camlib.datasets.base import Dataset
 from camlib.datasets.parsing import measure_sizes
 from camlib.evaluate.forward import forward_batches
@@ -132,9 +132,9 @@ def predict_ways(
 def _box_merged(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Loose, tight and text-rule box of a merged map (S, S), in pixels of the image of this size: (3, 4)."""
     width, height = int(size[0]), int(size[1])
-    found = released_boxes(to_8_bit(heatmap, (width, height)))
-    text_rule = box_enlarged_maps(heatmap[None], (width, height), [0.2])[0, 0]
-    return np.stack([found[0], found[min(1, len(found) - 1)], text_rule])
+    resized = resize_map(heatmap, (width, height))
+    found = released_boxes(to_8_bit(resized, (width, height)))
+    return np.stack([found[0], found[min(1, len(found) - 1)], largest_component_box(resized, 0.2)])
 
 
 def guess_five(found: ReleasedLocalization) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from camlib._kernels import bound_largest
 from camlib.boxes import Boxes, above_threshold, check_boxes, check_map
 
 Mask = NDArray[np.bool_]
@@ -35,7 +36,7 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     if not inside.any():
         raise ValueError(f"gt_boxes {truth.tolist()} hold no pixel of a map of {size[0]}x{size[1]}")
     both = np.count_nonzero(mask & inside)
-    found = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1
+    found = bound_largest(mask.view(np.uint8))[1]
     return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)
 
 

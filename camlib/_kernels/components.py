@@ -1,4 +1,4 @@
-"""Boxes of enlarged maps without making the enlargement."""
+"""The largest component of a mask, and of enlarged maps without making the enlargement."""
 
 import math
 from functools import partial
@@ -91,56 +91,85 @@ def _find_runs(a, b, f, across, ends, limit, noise, runs):  # type: ignore[no-un
 
 
 @compiled
-def _bound_largest(rows, before, fraction, across, ends, limit, noise, parent, stats, lines, box):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Write the bounds of the largest 8-connected component of the pixels > limit into box (4,), where there is one.
+def _join_runs(y, runs, n, upper, above, parent, stats, labels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Label the n runs of row y, joining them with those of the row above that they touch -> labels so far.
 
-    Row by row, runs are joined with those above in a union-find forest; stats: pixels, x0, y0, x1, y1 of a label. A
-    component keeps its lowest label, that of its first pixel in raster order, and among components of one size the
-    first is taken.
+    Labels form a union-find forest, parent; stats: pixels, x0, y0, x1, y1 of a label. A component keeps its lowest
+    label, that of its first pixel in raster order.
     """
-    labels = above = 0
-    for y in range(len(before)):
-        a, b = rows[before[y]], rows[min(before[y] + 1, len(rows) - 1)]
-        upper, runs = lines[y % 2], lines[1 - y % 2]
-        n = _find_runs(a, b, fraction[y], across, ends[y], limit, noise, runs)
-        start = 0
-        for r in range(n):
-            x0, x1 = runs[r, 0], runs[r, 1]
-            label = labels
-            parent[label] = label
-            stats[label, 0], stats[label, 1], stats[label, 2], stats[label, 3], stats[label, 4] = (
-                x1 - x0,
-                x0,
-                y,
-                x1,
-                y + 1,
-            )
-            while start < above and upper[start, 1] < x0:
-                start += 1
-            i = start
-            while i < above and upper[i, 0] <= x1:
-                other = upper[i, 2]
-                while parent[other] != other:
-                    parent[other] = parent[parent[other]]
-                    other = parent[other]
-                if other != label:
-                    low, high = min(label, other), max(label, other)
-                    parent[high] = low
-                    stats[low, 0] += stats[high, 0]
-                    for k in (1, 2):
-                        stats[low, k] = min(stats[low, k], stats[high, k])
-                        stats[low, k + 2] = max(stats[low, k + 2], stats[high, k + 2])
-                    label = low
-                i += 1
-            labels += label == labels  # it touches nothing above: a new component
-            runs[r, 2] = label
-        above = n
-    best = -1
+    start = 0
+    for r in range(n):
+        x0, x1 = runs[r, 0], runs[r, 1]
+        label = labels
+        parent[label] = label
+        stats[label, 0], stats[label, 1], stats[label, 2], stats[label, 3], stats[label, 4] = x1 - x0, x0, y, x1, y + 1
+        while start < above and upper[start, 1] < x0:
+            start += 1
+        i = start
+        while i < above and upper[i, 0] <= x1:
+            other = upper[i, 2]
+            while parent[other] != other:
+                parent[other] = parent[parent[other]]
+                other = parent[other]
+            if other != label:
+                low, high = min(label, other), max(label, other)
+                parent[high] = low
+                stats[low, 0] += stats[high, 0]
+                for k in (1, 2):
+                    stats[low, k] = min(stats[low, k], stats[high, k])
+                    stats[low, k + 2] = max(stats[low, k + 2], stats[high, k + 2])
+                label = low
+            i += 1
+        labels += label == labels  # it touches nothing above: a new component
+        runs[r, 2] = label
+    return labels
+
+
+@compiled
+def _make_room(height, width):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """For the labels of as many runs as there can be, and for the runs of two rows."""
+    most = height * (width // 2 + 1) + 1
+    return np.empty(most, np.int32), np.empty((most, 5), np.int32), np.empty((2, width // 2 + 2, 3), np.int64)
+
+
+@compiled
+def _find_largest(parent, stats, labels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """The label of the largest component, of several the first, or -1; how many components there are."""
+    best, count = -1, 0
     for label in range(labels):
-        if parent[label] == label and (best < 0 or stats[label, 0] > stats[best, 0]):
-            best = label
+        if parent[label] == label:
+            count += 1
+            if best < 0 or stats[label, 0] > stats[best, 0]:
+                best = label
+    return best, count
+
+
+@compiled
+def bound_largest(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """The largest 8-connected component of a mask (H, W) of 0 and 1, by pixels; of several the first in raster order.
+
+    -> its box (4,) int64, zeros for an empty mask; the number of components.
+    """
+    height, width = mask.shape
+    parent, stats, lines = _make_room(height, width)
+    labels = above = 0
+    for y in range(height):
+        upper, runs = lines[y % 2], lines[1 - y % 2]
+        n, inside = 0, False
+        for x in range(width):
+            if (mask[y, x] != 0) != inside:
+                runs[n, int(inside)] = x
+                n, inside = n + inside, not inside
+        if inside:
+            runs[n, 1] = width
+            n += 1
+        labels = _join_runs(y, runs, n, upper, above, parent, stats, labels)
+        above = n
+    best, count = _find_largest(parent, stats, labels)
+    box = np.zeros(4, np.int64)
     if best >= 0:
         box[:] = stats[best, 1:]
+    return box, count
 
 
 @compiled
@@ -155,9 +184,7 @@ def box_enlarged(maps, height, width, fractions):  # type: ignore[no-untyped-def
     before_y, fraction_y, _ = _sample_axis(h, height)
     rows = np.empty((h, width), np.float32)
     ends = np.empty((height, len(across) - 1, 2))  # of the pieces of every row
-    most = height * (width // 2 + 1)  # runs there can be
-    parent, stats = np.empty(most + 1, np.int32), np.empty((most + 1, 5), np.int32)
-    lines = np.empty((2, width // 2 + 2, 3), np.int64)
+    parent, stats, lines = _make_room(height, width)
     boxes = np.empty((len(maps), len(fractions), 4), np.int64)
     for m in range(len(maps)):
         largest = np.float32(0)
@@ -178,17 +205,14 @@ def box_enlarged(maps, height, width, fractions):  # type: ignore[no-untyped-def
             boxes[m, t] = np.array([0, 0, width, height])
             if top > 0:
                 limit = fractions[t] * top
-                _bound_largest(
-                    rows,
-                    before_y,
-                    fraction_y,
-                    across,
-                    ends,
-                    limit,
-                    np.float64(noise),
-                    parent,
-                    stats,
-                    lines,
-                    boxes[m, t],
-                )
+                labels = above = 0
+                for y in range(height):
+                    a, b = rows[before_y[y]], rows[min(before_y[y] + 1, h - 1)]
+                    upper, runs = lines[y % 2], lines[1 - y % 2]
+                    n = _find_runs(a, b, fraction_y[y], across, ends[y], limit, np.float64(noise), runs)
+                    labels = _join_runs(y, runs, n, upper, above, parent, stats, labels)
+                    above = n
+                best, _ = _find_largest(parent, stats, labels)
+                if best >= 0:
+                    boxes[m, t] = stats[best, 1:]
     return boxes

@@ -1,4 +1,7 @@
-"""The largest component of a mask, and of enlarged maps without making the enlargement."""
+"""The largest component of a mask, and of enlarged maps without making the enlargement.
+
+What runs once a row takes whole arrays and indices: numba counts the references to a view, which takes longer.
+"""
 
 import math
 from functools import partial
@@ -36,78 +39,121 @@ def _sample_axis(cells, pixels):  # type: ignore[no-untyped-def]  # pragma: no c
 
 
 @compiled
-def _find_maximum(rows, before, fraction, across, ends, noise):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """The largest pixel. Up to rounding it ends a piece, so only pieces with an end that large are looked into."""
-    top = np.float32(ends.max())
-    reach = top - noise
-    for y in range(len(before)):
-        a, b = rows[before[y]], rows[min(before[y] + 1, len(rows) - 1)]
+def _bound_patches(rows, before, fraction, across, down):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Smallest and largest pixel of every patch, up to rounding: they lie at its corners. -> two (bands, pieces)."""
+    low = np.full((len(down) - 1, len(across) - 1), np.inf, np.float32)
+    high = -low
+    for k in range(len(low)):
+        for y in (down[k], down[k + 1] - 1):
+            a, b = rows[before[y]], rows[min(before[y] + 1, len(rows) - 1)]
+            for p in range(len(across) - 1):
+                for x in (across[p], across[p + 1] - 1):
+                    value = _blend(a[x], b[x], fraction[y])
+                    low[k, p], high[k, p] = min(low[k, p], value), max(high[k, p], value)
+    return low, high
+
+
+@compiled
+def _find_maximum(rows, before, fraction, across, down, high, noise):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """The largest pixel: only patches with a corner that large are looked into."""
+    top = high.max()
+    reach = top - 2 * noise
+    for k in range(len(high)):
         for p in range(len(across) - 1):
-            if max(ends[y, p, 0], ends[y, p, 1]) >= reach:
-                for x in range(across[p], across[p + 1]):
-                    top = max(top, _blend(a[x], b[x], fraction[y]))
+            if high[k, p] >= reach:
+                for y in range(down[k], down[k + 1]):
+                    a, b = rows[before[y]], rows[min(before[y] + 1, len(rows) - 1)]
+                    for x in range(across[p], across[p + 1]):
+                        top = max(top, _blend(a[x], b[x], fraction[y]))
     return top
 
 
 @compiled
-def _differs(a, b, f, x, limit, noise, above):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _list_pieces(low, high, limit, noise, listed):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Which patches of a band, low and high (pieces,), the rows' runs can begin or end in -> their number."""
+    n, before = 0, 0
+    for p in range(len(low)):
+        side = 1 if low[p] - limit > 2 * noise else 0 if limit - high[p] > 2 * noise else 2
+        if side == 2 or side != before:
+            listed[n] = p
+            n += 1
+        before = side
+    return n
+
+
+@compiled
+def _differs(rows, i, j, f, x, limit, noise, above):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Whether pixel x is not clearly on the asked side of the limit."""
-    distance = np.float64(_blend(a[x], b[x], f)) - limit
+    distance = np.float64(_blend(rows[i, x], rows[j, x], f)) - limit
     return (distance if above else -distance) <= noise
 
 
 @compiled
-def _find_runs(a, b, f, across, ends, limit, noise, runs):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """The runs of pixels > limit of one enlarged row -> their number; runs (n, 3): first pixel, end, room for a label.
+def _turn(lines, odd, n, inside, x):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Begin or end a run at pixel x -> number of whole runs, whether one is open."""
+    lines[odd, n, int(inside)] = x
+    return n + inside, not inside
 
-    A piece whose ends (pieces, 2) lie on one side of the limit, away from it, lies there whole. Else only the pixels
-    around the crossing are computed, as far as rounding could have moved one across.
+
+@compiled
+def _find_runs(rows, i, j, f, across, listed, pieces, limit, noise, lines, odd):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """The runs of pixels > limit of one enlarged row -> their number.
+
+    lines[odd] (n, 3): first pixel, end, room for a label. i, j, f: it lies at f between these rows; listed: see
+    `_list_pieces`. A piece whose ends lie on one side of the limit, away from it, lies there whole. Else the crossing
+    follows from the ends, and only pixels so near to it that rounding could move them across are computed.
     """
     n, inside = 0, False
-    for p in range(len(across) - 1):
+    for k in range(pieces):
+        p = listed[k]
         x, end = across[p], across[p + 1]
-        first, last = ends[p, 0], ends[p, 1]
+        first = np.float64(_blend(rows[i, x], rows[j, x], f))
+        last = np.float64(_blend(rows[i, end - 1], rows[j, end - 1], f))
         above, stop = first > limit, end
         if min(abs(first - limit), abs(last - limit)) > noise:
             if above != inside:
-                runs[n, int(inside)] = x
-                n, inside = n + inside, above
+                n, inside = _turn(lines, odd, n, inside, x)
             if above == (last > limit):
                 continue
-            crossing = x + int((limit - first) / (last - first) * (end - 1 - x))
+            inverse = (end - 1 - x) / (last - first)  # pixels per unit of value
+            place = (limit - first) * inverse
+            crossing = x + int(place)
+            part, doubt = place - int(place), 2 * noise * abs(inverse)
+            if doubt < part < 1 - doubt:  # rounding moves no pixel across
+                n, inside = _turn(lines, odd, n, inside, crossing + 1)
+                continue
             x, stop = crossing, crossing + 1
-            while _differs(a, b, f, x, limit, noise, above):
+            while _differs(rows, i, j, f, x, limit, noise, above):
                 x -= 1
-            while _differs(a, b, f, stop - 1, limit, noise, not above):
+            while _differs(rows, i, j, f, stop - 1, limit, noise, not above):
                 stop += 1
-        for i in range(x, stop):
-            if (np.float64(_blend(a[i], b[i], f)) > limit) != inside:
-                runs[n, int(inside)] = i
-                n, inside = n + inside, not inside
+        for q in range(x, stop):
+            if (np.float64(_blend(rows[i, q], rows[j, q], f)) > limit) != inside:
+                n, inside = _turn(lines, odd, n, inside, q)
     if inside:
-        runs[n, 1] = across[-1]
+        lines[odd, n, 1] = across[-1]
         n += 1
     return n
 
 
 @compiled
-def _join_runs(y, runs, n, upper, above, parent, stats, labels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _join_runs(y, lines, n, above, parent, stats, labels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Label the n runs of row y, joining them with those of the row above that they touch -> labels so far.
 
     Labels form a union-find forest, parent; stats: pixels, x0, y0, x1, y1 of a label. A component keeps its lowest
     label, that of its first pixel in raster order.
     """
-    start = 0
+    start, odd = 0, y % 2
     for r in range(n):
-        x0, x1 = runs[r, 0], runs[r, 1]
+        x0, x1 = lines[odd, r, 0], lines[odd, r, 1]
         label = labels
         parent[label] = label
         stats[label, 0], stats[label, 1], stats[label, 2], stats[label, 3], stats[label, 4] = x1 - x0, x0, y, x1, y + 1
-        while start < above and upper[start, 1] < x0:
+        while start < above and lines[1 - odd, start, 1] < x0:
             start += 1
         i = start
-        while i < above and upper[i, 0] <= x1:
-            other = upper[i, 2]
+        while i < above and lines[1 - odd, i, 0] <= x1:
+            other = lines[1 - odd, i, 2]
             while parent[other] != other:
                 parent[other] = parent[parent[other]]
                 other = parent[other]
@@ -121,7 +167,7 @@ def _join_runs(y, runs, n, upper, above, parent, stats, labels):  # type: ignore
                 label = low
             i += 1
         labels += label == labels  # it touches nothing above: a new component
-        runs[r, 2] = label
+        lines[odd, r, 2] = label
     return labels
 
 
@@ -154,16 +200,14 @@ def bound_largest(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (co
     parent, stats, lines = _make_room(height, width)
     labels = above = 0
     for y in range(height):
-        upper, runs = lines[y % 2], lines[1 - y % 2]
         n, inside = 0, False
         for x in range(width):
             if (mask[y, x] != 0) != inside:
-                runs[n, int(inside)] = x
-                n, inside = n + inside, not inside
+                n, inside = _turn(lines, y % 2, n, inside, x)
         if inside:
-            runs[n, 1] = width
+            lines[y % 2, n, 1] = width
             n += 1
-        labels = _join_runs(y, runs, n, upper, above, parent, stats, labels)
+        labels = _join_runs(y, lines, n, above, parent, stats, labels)
         above = n
     best, count = _find_largest(parent, stats, labels)
     box = np.zeros(4, np.int64)
@@ -181,9 +225,9 @@ def box_enlarged(maps, height, width, fractions):  # type: ignore[no-untyped-def
     """
     h, w = maps.shape[1:]
     before_x, fraction_x, across = _sample_axis(w, width)
-    before_y, fraction_y, _ = _sample_axis(h, height)
+    before_y, fraction_y, down = _sample_axis(h, height)
     rows = np.empty((h, width), np.float32)
-    ends = np.empty((height, len(across) - 1, 2))  # of the pieces of every row
+    listed = np.empty(len(across), np.int64)
     parent, stats, lines = _make_room(height, width)
     boxes = np.empty((len(maps), len(fractions), 4), np.int64)
     for m in range(len(maps)):
@@ -195,23 +239,20 @@ def box_enlarged(maps, height, width, fractions):  # type: ignore[no-untyped-def
                 cell = before_x[x]
                 rows[y, x] = _blend(maps[m, y, cell], maps[m, y, min(cell + 1, w - 1)], fraction_x[x])
         noise = np.float32(1e-6) * largest  # above the rounding of two interpolations of float32
-        for y in range(height):
-            a, b = rows[before_y[y]], rows[min(before_y[y] + 1, h - 1)]
-            for p in range(len(across) - 1):
-                for side, x in enumerate((across[p], across[p + 1] - 1)):
-                    ends[y, p, side] = _blend(a[x], b[x], fraction_y[y])
-        top = np.float64(_find_maximum(rows, before_y, fraction_y, across, ends, noise))
+        low, high = _bound_patches(rows, before_y, fraction_y, across, down)
+        top = np.float64(_find_maximum(rows, before_y, fraction_y, across, down, high, noise))
         for t in range(len(fractions)):
             boxes[m, t] = np.array([0, 0, width, height])
             if top > 0:
                 limit = fractions[t] * top
                 labels = above = 0
-                for y in range(height):
-                    a, b = rows[before_y[y]], rows[min(before_y[y] + 1, h - 1)]
-                    upper, runs = lines[y % 2], lines[1 - y % 2]
-                    n = _find_runs(a, b, fraction_y[y], across, ends[y], limit, np.float64(noise), runs)
-                    labels = _join_runs(y, runs, n, upper, above, parent, stats, labels)
-                    above = n
+                for k in range(len(down) - 1):
+                    pieces = _list_pieces(low[k], high[k], limit, np.float64(noise), listed)
+                    for y in range(down[k], down[k + 1]):
+                        i, j, f = before_y[y], min(before_y[y] + 1, h - 1), fraction_y[y]
+                        n = _find_runs(rows, i, j, f, across, listed, pieces, limit, np.float64(noise), lines, y % 2)
+                        labels = _join_runs(y, lines, n, above, parent, stats, labels)
+                        above = n
                 best, _ = _find_largest(parent, stats, labels)
                 if best >= 0:
                     boxes[m, t] = stats[best, 1:]

@@ -182,8 +182,12 @@ def test_released_boxes_equal_the_authors_program(shared_data: Find) -> None:
 @example(220, 6, 0.9999, False, 0)  # narrower than what the distance takes away
 @example(6, 220, 0.9999, False, 0)
 @given(
-    st.integers(1, 150), st.integers(1, 150), st.sampled_from([0.3, 0.9, 0.997]), st.booleans(), st.integers(0, 2**32 - 1)
-)  # fmt: skip
+    st.integers(1, 150),
+    st.integers(1, 150),
+    st.sampled_from([0.3, 0.9, 0.997]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
 def test_distance_mask_equals_scipy(height: int, width: int, share: float, smooth: bool, seed: int) -> None:
     values = np.random.default_rng(seed).random((height, width))
     values = cv2.GaussianBlur(values, (0, 0), 9) if smooth else values

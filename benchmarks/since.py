@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,14 +79,18 @@ def list_jobs(folder: Path) -> dict[str, Job]:
                 metrics.threshold_boxes(cv2.resize(m, SIZE), fractions)
 
     def measure_maps() -> None:
+        def measure(m: np.ndarray) -> None:
+            metrics.sweep_hits(m, truth, (0.3, 0.5, 0.7))
+            metrics.map_extent(m, truth)
+
         if hasattr(metrics, "sweep_hits"):
-            for m in maps:
-                metrics.sweep_hits(m, truth, (0.3, 0.5, 0.7))
+            with ThreadPoolExecutor() as pool:  # as notebook 01 does
+                list(pool.map(measure, maps))
         else:
             metrics.max_box_accuracy(maps, [truth] * MAPS, iou=(0.5,))
             metrics.max_box_accuracy(maps, [truth] * MAPS, components="best")
-        for m in maps:
-            metrics.map_extent(m, truth)
+            for m in maps:
+                metrics.map_extent(m, truth)
 
     return {
         "files to boxes of the 5 best classes": lambda: evaluate.localize(net, photographs, preset),

@@ -82,10 +82,12 @@ def checkpoint_dir() -> Path:
 
 
 def digest(*parts: Any) -> str:
-    """A short stable hash of settings (anything JSON can write) or bytes: 16 hex digits."""
+    """A short stable hash of settings (anything JSON can write), bytes or views of them: 16 hex digits."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+        sha.update(
+            part if isinstance(part, bytes | memoryview) else json.dumps(part, sort_keys=True, default=str).encode()
+        )
         sha.update(b"\0")
     return sha.hexdigest()[:16]
 

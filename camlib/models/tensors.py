@@ -112,7 +112,7 @@ def digest_network(net: nn.Module) -> str:
     It covers tensors, structure, constants that no tensor holds (an input rescaling, a graph's own numbers), and the
     code of modules that are not torch's, torchvision's or timm's.
     """
-    tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in net.state_dict().values())
+    tensors = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy().data for t in net.state_dict().values())
     return digest(str(net), [_describe_module(module) for module in net.modules()], *tensors)
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,12 +74,19 @@ def test_squashed_images_are_decoded_once(monkeypatch, folder_dataset):
         patch.setattr(transforms.squashed, "_decode_batches", None)  # a second pass that decodes would fail
         assert np.array_equal(transforms.load_squashed(folder_dataset, 16), expected)
     monkeypatch.setattr(transforms.squashed, "CACHE_SHARE", 0)  # too large for the cache: decoded by workers
-    monkeypatch.setattr(transforms.squashed, "load_squashed", None)
+    monkeypatch.setattr(transforms.squashed, "_make_squashed", None)
     assert transforms.keeps_squashed(folder_dataset, 16), "it is there"
     expected = np.stack([squash_image(folder_dataset[i], 12) for i in range(len(folder_dataset))])
     batches = list(transforms.iterate_batches(folder_dataset, Preset(12, 12), 4, np.array([5, 1, 3, 0, 2])))
     assert [b[0].tolist() for b in batches] == [[5, 1, 3, 0], [2]]
     assert np.array_equal(torch.cat([b[1] for b in batches]).numpy(), expected[[5, 1, 3, 0, 2]])
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what is mapped")
+def test_memory_does_not_grow_with_the_images_read(folder_dataset):
+    batches = transforms.iterate_batches(folder_dataset, Preset(16, 16), 2)
+    for _ in batches:
+        assert "pictures-val-16" not in Path("/proc/self/maps").read_text(), "nothing of the file stays mapped"
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # what "fork" means here

@@ -117,10 +117,17 @@ def _part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
+def _find_squashed(dataset: Dataset, size: int) -> np.ndarray | None:
+    """The images of a dataset that holds them at this size, (N, 3, size, size)."""
+    if dataset.images is None or dataset.images.shape[1:3] != (size, size):
+        return None
+    return dataset.images.transpose(0, 3, 1, 2)
+
+
 def load_squashed(dataset: Dataset, size: int, interpolation: str = "bilinear") -> np.ndarray:
     """Every image squashed to size x size -> uint8 (N, 3, size, size); decoded once, then mapped from the cache."""
-    if dataset.images is not None and dataset.images.shape[1:3] == (size, size):
-        return dataset.images.transpose(0, 3, 1, 2)
+    if (held := _find_squashed(dataset, size)) is not None:
+        return held
     return np.load(_make_squashed(dataset, size, interpolation, lossy=False), mmap_mode="r")
 
 
@@ -230,15 +237,19 @@ def iterate_batches(
         return zip(batches, decoded, strict=True)
     if lossy:
         return _read_jpegs(_make_squashed(dataset, size, interpolation, lossy), batches)
-    squashed = load_squashed(dataset, size, interpolation)
-    return ((batch, torch.from_numpy(squashed[batch])) for batch in batches)
+    if (held := _find_squashed(dataset, size)) is not None:
+        return ((batch, torch.from_numpy(held[batch])) for batch in batches)
+    path = _make_squashed(dataset, size, interpolation, lossy=False)
+    # Mapped anew for each batch: what was read through a mapping counts as this process's memory while it stays.
+    return ((batch, torch.from_numpy(np.load(path, mmap_mode="r")[batch])) for batch in batches)
 
 
 def _read_jpegs(path: Path, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
-    data, ends = np.memmap(path, np.uint8, "r"), np.load(_ends_of(path))
+    ends = np.load(_ends_of(path))
     starts = np.concatenate([[0], ends[:-1]])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in batches:
+            data = np.memmap(path, np.uint8, "r")  # anew, as in `iterate_batches`
             jpegs = [data[start:end].tobytes() for start, end in zip(starts[batch], ends[batch], strict=True)]
             try:
                 images = _stack(pool.map(decode_jpeg, jpegs))

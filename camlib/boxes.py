@@ -16,6 +16,7 @@ from camlib.cam import normalize_maps, resize_map
 
 Boxes = NDArray[np.float64]
 LEVELS = 256  # thresholds of an 8-bit map
+MOST = float(np.finfo(np.float32).max) / 4
 NO_BOXES, NO_DELTAS = np.zeros((0, 4)), np.zeros(0)
 
 
@@ -92,7 +93,8 @@ def above_threshold(heatmap: ArrayLike, threshold: float) -> NDArray[np.uint8]:
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold is {threshold}; expected a fraction of the maximum, 0 <= threshold < 1")
     values = check_map(heatmap)
-    mask = (values > threshold * values.max()).view(np.uint8)
+    # Another memory layout would be compiled for again.
+    mask = np.ascontiguousarray(values > threshold * values.max()).view(np.uint8)
     return mask if mask.any() else np.ones_like(mask)
 
 
@@ -121,15 +123,18 @@ def box_enlarged_maps(maps: ArrayLike, size: tuple[int, int], fractions: ArrayLi
     maps (k, h, w) float32, size (width, height) in pixels, fractions (T,) in [0, 1) -> (k, T, 4). Equal to
     `threshold_boxes(resize_map(map, size), fractions)` where OpenCV resizes with Intel's IPP (x86), but for maps of one
     row or column; elsewhere up to OpenCV's rounding.
-    Raises ValueError for maps of another shape or dtype, NaN, an empty size or where `threshold_boxes` does.
+    Raises ValueError for maps of another shape or dtype, NaN, values beyond 8e37, an empty size or where
+    `threshold_boxes` does.
     """
     wanted, values = _check_fractions(fractions), np.ascontiguousarray(maps)
     if values.ndim != 3 or values.dtype != np.float32 or not values.size or min(map(operator.index, size)) < 1:
         raise ValueError(
             f"maps are {values.dtype} {values.shape} for size {size}; expected float32 (k, h, w), size >= 1"
         )
-    if not np.isfinite(values).all():
-        raise ValueError(f"heat maps of shape {values.shape} hold NaN or infinite values; expected finite ones")
+    if not (np.abs(values) <= MOST).all():  # beyond, the difference of two may be infinite
+        raise ValueError(
+            f"heat maps of shape {values.shape} hold NaN or values beyond {MOST:.1g}; expected finite ones"
+        )
     return box_enlarged(values, size[1], size[0], wanted).astype(np.float64)
 
 
@@ -186,15 +191,15 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = (20, 
 
 def to_8_bit(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Released steps 2 and 3: resize a merged map (S, S) to size (width, height), divide by its max -> uint8 (H, W)."""
-    if not np.isfinite(heatmap).all():
-        raise ValueError(f"heat map of shape {heatmap.shape} holds NaN or infinite values; expected finite ones")
     values = resize_map(heatmap, size)
+    if not np.isfinite(values).all():
+        raise ValueError(f"heat map of shape {heatmap.shape} holds NaN or infinite values; expected finite ones")
     top = values.max()
     if top <= 0:
         return np.zeros_like(values, np.uint8)
-    values /= top  # in place: this is done to every map of the released protocol
-    values *= 255
-    return np.rint(values.clip(min=0, out=values), out=values).astype(np.uint8)
+    scaled = values / top
+    scaled *= 255  # from here on in place: this is done to every map of the released protocol
+    return np.rint(scaled.clip(min=0, out=scaled), out=scaled).astype(np.uint8)
 
 
 def bins_8bit(heatmap: ArrayLike) -> NDArray[np.int16]:

@@ -288,7 +288,7 @@ def small_floats(draw: st.DrawFn) -> np.ndarray:
     """A map with plateaus and exact zeros, or with every value its own; up to twice as large as any network's."""
     shape = draw(st.integers(2, 28)), draw(st.integers(2, 28))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    scale, offset = draw(st.sampled_from([1, 1e-4, 1e4])), draw(st.sampled_from([0, 1, -1]))
+    scale, offset = draw(st.sampled_from([1, 1e-4, 1e4, 1e-40])), draw(st.sampled_from([0, 1, -1]))
     values = rng.normal(size=shape) if draw(st.booleans()) else rng.integers(-1, 3, shape)
     return ((values + offset) * scale).astype(np.float32)
 
@@ -329,6 +329,7 @@ def test_enlarged_maps_by_hand() -> None:
         (np.zeros((1, 2, 2)), (4, 4), [0.2]),
         (np.zeros((2, 2), np.float32), (4, 4), [0.2]),
         (np.full((1, 2, 2), np.nan, np.float32), (4, 4), [0.2]),
+        (np.array([[[2e38, -2e38]]], np.float32), (4, 4), [0.2]),  # their difference is infinite
         (np.zeros((1, 2, 2), np.float32), (0, 4), [0.2]),
         (np.zeros((1, 2, 2), np.float32), (4, 4), [1.0]),
         (np.zeros((1, 2, 2), np.float32), (4, 4), []),

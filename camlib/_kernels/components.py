@@ -1,6 +1,6 @@
 """The largest component of a mask, and of enlarged maps without making the enlargement.
 
-What runs once a row takes whole arrays and indices: numba counts the references to a view, which takes longer.
+What runs once per row takes whole arrays and indices: numba counts the references to a view, which takes longer.
 """
 
 import math
@@ -70,7 +70,10 @@ def _find_maximum(rows, before, fraction, across, down, high, noise):  # type: i
 
 @compiled
 def _list_pieces(low, high, limit, noise, listed):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Which patches of a band, low and high (pieces,), the rows' runs can begin or end in -> their number."""
+    """Write into `listed` the patches of a band in which a run can begin or end -> their number.
+
+    Those that the limit may cross, and those that lie on another side of it than the patch before. low, high (pieces,).
+    """
     n, before = 0, 0
     for p in range(len(low)):
         side = 1 if low[p] - limit > 2 * noise else 0 if limit - high[p] > 2 * noise else 2
@@ -131,8 +134,7 @@ def _find_runs(rows, i, j, f, across, listed, pieces, limit, noise, lines, odd):
             if (np.float64(_blend(rows[i, q], rows[j, q], f)) > limit) != inside:
                 n, inside = _turn(lines, odd, n, inside, q)
     if inside:
-        lines[odd, n, 1] = across[-1]
-        n += 1
+        n, _ = _turn(lines, odd, n, inside, across[-1])
     return n
 
 
@@ -173,8 +175,11 @@ def _join_runs(y, lines, n, above, parent, stats, labels):  # type: ignore[no-un
 
 @compiled
 def _make_room(height, width):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """For the labels of as many runs as there can be, and for the runs of two rows."""
-    most = height * (width // 2 + 1) + 1
+    """For as many labels as there can be, of pixels that touch no other, and for the runs of two rows.
+
+    -> parent, stats, lines.
+    """
+    most = ((height + 1) // 2) * ((width + 1) // 2) + 1
     return np.empty(most, np.int32), np.empty((most, 5), np.int32), np.empty((2, width // 2 + 2, 3), np.int64)
 
 
@@ -205,8 +210,7 @@ def bound_largest(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (co
             if (mask[y, x] != 0) != inside:
                 n, inside = _turn(lines, y % 2, n, inside, x)
         if inside:
-            lines[y % 2, n, 1] = width
-            n += 1
+            n, _ = _turn(lines, y % 2, n, inside, width)
         labels = _join_runs(y, lines, n, above, parent, stats, labels)
         above = n
     best, count = _find_largest(parent, stats, labels)
@@ -238,7 +242,8 @@ def box_enlarged(maps, height, width, fractions):  # type: ignore[no-untyped-def
             for x in range(width):
                 cell = before_x[x]
                 rows[y, x] = _blend(maps[m, y, cell], maps[m, y, min(cell + 1, w - 1)], fraction_x[x])
-        noise = np.float32(1e-6) * largest  # above the rounding of two interpolations of float32
+        # Above the rounding of two interpolations of float32.
+        noise = max(np.float32(1e-6) * largest, np.float32(1e-37))
         low, high = _bound_patches(rows, before_y, fraction_y, across, down)
         top = np.float64(_find_maximum(rows, before_y, fraction_y, across, down, high, noise))
         for t in range(len(fractions)):

@@ -9,7 +9,7 @@ from camlib._kernels.compiled import compiled
 
 @compiled
 def _squared_distance(column, y, x, enough):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """From pixel (y, x) to the background, with the distances along columns; any number <= enough if it is no more."""
+    """From pixel (y, x) to the background, with the distances along columns: exact, or some number <= enough."""
     width = column.shape[1]
     least = column[y, x] ** 2
     dx = 1
@@ -24,19 +24,20 @@ def _squared_distance(column, y, x, enough):  # type: ignore[no-untyped-def]  # 
 
 @compiled
 def _largest_square(column):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """The largest squared distance to the background: of all blocks of 32 px, and of what of them may hold a larger.
+    """The largest squared distance to the background, with the distances along columns.
 
-    The distance changes by at most 1 from a pixel to its neighbour. So a block holds no larger one than what was found
-    if its centre's distance and the way from there to its corner are less together; else its quarters are looked at.
+    Two pixels' distances differ by no more than the way between the two. So a block of pixels holds none that is larger
+    than the largest so far if its centre's distance and the way from there to its corner are together no more. Other
+    blocks are quartered; those of 8 px are searched pixel by pixel.
     """
     height, width = column.shape
-    top, side = 0, 32
-    for y in range(side // 2, height, side):  # first all centres: most blocks then fall at once
+    top, side, least_side = 0, 32, 8
+    for y in range(side // 2, height, side):  # the centres first, so that few blocks need more
         for x in range(side // 2, width, side):
             top = max(top, _squared_distance(column, y, x, top))
     if top >= (height + width) ** 2:  # no background
         return top
-    blocks = np.empty((3 * 5 + 1, 3), np.int64)  # halved five times, three wait each time
+    blocks = np.empty((3 * 2 + 1, 3), np.int64)  # quartered twice, three wait each time
     for y0 in range(0, height, side):
         for x0 in range(0, width, side):
             blocks[0] = y0, x0, side
@@ -48,14 +49,18 @@ def _largest_square(column):  # type: ignore[no-untyped-def]  # pragma: no cover
                 nearest = math.sqrt(top) - math.sqrt(2) * half
                 enough = nearest**2 if nearest > 0 else -1.0
                 y, x = min(up + half, height - 1), min(left + half, width - 1)
-                square = _squared_distance(column, y, x, enough)
-                if square > enough:
-                    top = max(top, square)
-                    for y in (up, up + half):
-                        for x in (left, left + half):
-                            if half and y < height and x < width:
-                                blocks[n] = y, x, half
-                                n += 1
+                if _squared_distance(column, y, x, enough) <= enough:
+                    continue
+                if size == least_side:
+                    for y in range(up, min(up + size, height)):
+                        for x in range(left, min(left + size, width)):
+                            top = max(top, _squared_distance(column, y, x, top))
+                    continue
+                for y in (up, up + half):
+                    for x in (left, left + half):
+                        if y < height and x < width:
+                            blocks[n] = y, x, half
+                            n += 1
     return top
 
 

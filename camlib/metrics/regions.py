@@ -27,7 +27,7 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     gt_boxes (M, 4) in pixels of the map; a pixel lies in a box if its centre does, and several boxes count as their
     union. Raises ValueError for a bad map, threshold or box, or if the boxes hold no pixel of the map.
     """
-    mask = above_threshold(heatmap, threshold).astype(bool)
+    mask = above_threshold(heatmap, threshold)
     truth = check_boxes(gt_boxes, "gt_boxes")
     if truth.ndim != 2:
         raise ValueError(f"gt_boxes have shape {truth.shape}; expected (M, 4)")
@@ -36,7 +36,7 @@ def map_extent(heatmap: ArrayLike, gt_boxes: ArrayLike, threshold: float = 0.2) 
     if not inside.any():
         raise ValueError(f"gt_boxes {truth.tolist()} hold no pixel of a map of {size[0]}x{size[1]}")
     both = np.count_nonzero(mask & inside)
-    found = bound_largest(mask.view(np.uint8))[1]
+    found = bound_largest(mask)[1]
     return MapExtent(both / np.count_nonzero(inside), both / np.count_nonzero(mask), found)
 
 

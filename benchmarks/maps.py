@@ -1,4 +1,4 @@
-"""Boxes and measures of maps, beside OpenCV, scipy, torchvision and the thresholds of Choe et al., on one core.
+"""Boxes and measures of maps, beside OpenCV, torchvision and the thresholds of Choe et al., on one core.
 
     python benchmarks/maps.py
 
@@ -8,8 +8,7 @@ See ratios.py for how two ways are compared.
 import cv2
 import numpy as np
 import torch
-from ratios import SIZE, box_by_opencv, compare
-from scipy import ndimage
+from ratios import SIZE, box_by_opencv, compare, enlarge
 from torchvision.ops import box_iou
 
 from camlib.boxes import box_enlarged_maps, released_boxes, threshold_boxes
@@ -21,13 +20,11 @@ MAPS, THRESHOLDS = 20, np.linspace(0, 0.6, 61)
 def compare_errors(count: int = 5000) -> None:
     """Top-5 localization error, as ILSVRC's devkit counts it."""
     rng = np.random.default_rng(0)
-
-    def draw(*shape: int) -> np.ndarray:
-        corners = rng.integers(0, 200, (*shape, 2))
-        return np.concatenate([corners, corners + rng.integers(1, 200, (*shape, 2))], -1).astype(float)
-
-    classes, boxes, labels = rng.integers(0, 20, (count, 5)), draw(count, 5), rng.integers(0, 20, count)
-    truth = [draw(n) for n in rng.integers(1, 4, count)]
+    corners = [rng.integers(0, 200, (n, 2)) for n in rng.integers(1, 4, count)]
+    truth = [np.concatenate([c, c + rng.integers(50, 200, c.shape)], 1).astype(float) for c in corners]
+    guess = np.stack([true[0] for true in truth])[:, None] + rng.integers(-40, 41, (count, 5, 4))
+    boxes = np.concatenate([guess[..., :2], np.maximum(guess[..., 2:], guess[..., :2] + 1)], -1)
+    classes, labels = rng.integers(0, 5, (count, 5)), rng.integers(0, 5, count)
     tensors = [torch.from_numpy(true) for true in truth]
     found = []
 
@@ -46,7 +43,7 @@ def compare_errors(count: int = 5000) -> None:
 def compare_maps() -> None:
     rng = np.random.default_rng(0)
     small = cv2.GaussianBlur(rng.random((14, 14, MAPS)), (5, 5), 1).transpose(2, 0, 1).astype(np.float32).copy()
-    enlarged = [cv2.resize(m, SIZE) for m in small]
+    enlarged = [enlarge(m) for m in small]
     bytes_ = [np.uint8(255 * (m - m.min()) / (m.max() - m.min())) for m in enlarged]
     truth = np.array([[50.0, 40.0, 380.0, 270.0], [10.0, 10.0, 90.0, 120.0]])
 
@@ -71,15 +68,15 @@ def compare_maps() -> None:
         "a box at 20 % of a map at image size",
         {
             "camlib": lambda: box_enlarged_maps(small, SIZE, [0.2]),
-            "OpenCV": lambda: [box_by_opencv(m) for m in small],
+            "OpenCV": lambda: [box_by_opencv(enlarge(m)) for m in small],
         },
     )
     compare(
         "boxes at 61 thresholds",
         {
             "camlib": lambda: box_enlarged_maps(small, SIZE, THRESHOLDS),
-            "camlib, every pixel": lambda: [threshold_boxes(cv2.resize(m, SIZE), THRESHOLDS) for m in small],
-            "OpenCV": lambda: [box_by_opencv(m, t) for m in small for t in THRESHOLDS],
+            "camlib, every pixel": lambda: [threshold_boxes(enlarge(m), THRESHOLDS) for m in small],
+            "OpenCV": lambda: [box_by_opencv(m, t) for m in map(enlarge, small) for t in THRESHOLDS],
         },
     )
     compare(
@@ -94,8 +91,10 @@ def compare_maps() -> None:
         "boxes by the released rule",
         {
             "camlib": lambda: [released_boxes(m) for m in bytes_],
-            "scipy's distance transforms alone": lambda: [
-                ndimage.distance_transform_edt(m > t) for m in bytes_ for t in (20, 100, 110)
+            "OpenCV's exact distance transforms alone": lambda: [
+                cv2.distanceTransform(np.uint8(m > t), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+                for m in bytes_
+                for t in (20, 100, 110)
             ],
         },
     )

@@ -68,9 +68,13 @@ def compare(work: str, jobs: dict[str, Job]) -> None:
         print(f"| {work} | {name} | {base} | {medians[name] / medians[base]:.3f} |", flush=True)
 
 
-def box_by_opencv(heatmap: np.ndarray, threshold: float = 0.2) -> np.ndarray:
-    """The usual lines: enlarge, threshold, the largest component."""
-    enlarged = cv2.resize(heatmap, SIZE)
+def enlarge(heatmap: np.ndarray) -> np.ndarray:
+    """A map at image size."""
+    return cv2.resize(heatmap, SIZE)
+
+
+def box_by_opencv(enlarged: np.ndarray, threshold: float = 0.2) -> np.ndarray:
+    """The usual lines: threshold, the largest component."""
     mask = (enlarged > threshold * enlarged.max()).astype(np.uint8)
     stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
     return stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax(), :4] if len(stats) > 1 else np.array([0, 0, *SIZE])
@@ -101,13 +105,13 @@ def compare_files_to_boxes(photographs: Dataset) -> None:
                 scores = own(x)
                 for best in scores.topk(5).indices.T:
                     for heatmap in extractor(best.tolist(), scores)[0]:
-                        box_by_opencv(heatmap.numpy())
+                        box_by_opencv(enlarge(heatmap.numpy()))
 
     def grad_cam() -> None:
         with GradCAM(own, [own.layer4]) as extractor:
             for x in crops():
                 for heatmap in extractor(x, [ClassifierOutputTarget(0)] * len(x)):
-                    box_by_opencv(heatmap)
+                    box_by_opencv(enlarge(heatmap))
 
     compare(
         "files to boxes of the 5 best classes",
@@ -151,16 +155,18 @@ def compare_top_maps(count: int) -> None:
                 extractor(best.tolist(), scores)
 
     def grad_cam() -> None:
+        with torch.no_grad():
+            ranked = own(x).topk(5).indices.T.tolist()
         with GradCAM(own, [own.layer4]) as extractor:
-            for rank in range(5):
-                extractor(x, [ClassifierOutputTarget(rank)] * len(x))
+            for best in ranked:
+                extractor(x, [ClassifierOutputTarget(label) for label in best])
 
     compare(
         f"maps of the 5 best classes, {count} images",
         {
-            "camlib": lambda: net.predict_with_cam(x, topk=5),
+            "camlib": lambda: net.predict_with_cam(x, top=5),
             "torch-cam": torch_cam,
-            "grad-cam": grad_cam,
+            "grad-cam, a pass per class, maps at 224 px": grad_cam,
             "the forward pass": forward,
         },
     )

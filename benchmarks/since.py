@@ -84,7 +84,7 @@ def list_jobs(folder: Path) -> dict[str, Job]:
             metrics.map_extent(m, truth)
 
         if hasattr(metrics, "sweep_hits"):
-            with ThreadPoolExecutor() as pool:  # as notebook 01 does
+            with ThreadPoolExecutor() as pool:  # as `evaluate.measure_maps` does; the older code used one core
                 list(pool.map(measure, maps))
         else:
             metrics.max_box_accuracy(maps, [truth] * MAPS, iou=(0.5,))
@@ -96,7 +96,7 @@ def list_jobs(folder: Path) -> dict[str, Job]:
         "files to boxes of the 5 best classes": lambda: evaluate.localize(net, photographs, preset),
         "files to boxes by ten crops": lambda: evaluate.localize_released(net, photographs, preset),
         f"{MAPS} maps of 500x375 at 61 thresholds": box_maps,
-        f"MaxBoxAcc, MaxBoxAccV2 and extent of {MAPS} maps": measure_maps,
+        f"MaxBoxAcc, MaxBoxAccV2 and extent of {MAPS} maps, all cores": measure_maps,
         f"{LISTED:,} annotations read again": lambda: datasets.load("ilsvrc2012", folder / "listed", "val"),
         f"fingerprint of {LISTED:,} files again": lambda: listed.fingerprint,
     }

@@ -36,10 +36,10 @@ unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH
 .PHONY: FORCE help setup lab check-lab reproduce planned test sample references readme evidence example lint data bench clean test-opencv4 git-filter
 
 help: ## show this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
 	@echo; echo "PROFILE= chooses the data of 'make reproduce':"
-	@echo "auto          each notebook takes the first of these whose data and weights are there (the default)"
-	@awk -F '"' '/^[a-z-]+:/ { split($$1, name, ":"); printf "%-14s%s; %s\n", name[1], $$2, $$4 }' params/profiles.yml
+	@echo "auto            each notebook takes the first of these whose data and weights are there (the default)"
+	@awk -F '"' '/^[a-z-]+:/ { split($$1, name, ":"); printf "%-16s%s; %s\n", name[1], $$2, $$4 }' params/profiles.yml
 
 setup: $(READY) ## make .venv with the locked packages (every target does this by itself)
 

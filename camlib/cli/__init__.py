@@ -13,7 +13,7 @@ import typer
 
 from camlib import store
 from camlib.cli import data, people
-from camlib.report.plan import read_overrides, takes_hours, write_plan
+from camlib.report.plan import read_overrides, read_profiles, takes_hours, write_plan
 from camlib.report.settings import check_parameters, parse_value, read_yaml
 from camlib.store import check_data_root
 
@@ -56,11 +56,20 @@ def plan(profile: str) -> None:
     """Decide what runs with which settings: writes reports/PROFILE/<notebook>.params.yml where it changed."""
     if profile != "mini":
         check_data_root()
-    typer.echo("\n".join(write_plan(profile)))
+    try:
+        typer.echo("\n".join(write_plan(profile)))
+    except FileNotFoundError:
+        if read_profiles().get(profile, {}).get("probe"):  # what it would take is worth knowing before data are fetched
+            _say_estimate(profile, check_data=False)
+        raise
     if takes_hours(profile):
-        from camlib.report.estimate import estimate_profile
+        _say_estimate(profile)
 
-        typer.echo(estimate_profile(profile))
+
+def _say_estimate(profile: str, check_data: bool = True) -> None:
+    from camlib.report.estimate import estimate_profile
+
+    typer.echo(estimate_profile(profile, check_data))
 
 
 @app.command(rich_help_panel=MAKES)

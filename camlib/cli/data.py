@@ -123,13 +123,15 @@ def unpack(names: Names, changed: Changed = False) -> None:
 @app.command()
 def verify(names: SomeNames = None) -> None:
     """Compare the files that are there with the published checksums; what was unpacked with what it had then."""
-    right = True
+    right, found = True, False
     for name, source in (_find(names) if names else SOURCES).items():
         lines = fetch.verify(source, store.data_root())
         if names and not lines:
             lines = [("nothing of it is there to verify", False)]
         for text, one in lines:
             typer.echo(f"{name}: {text}")
-            right &= one
+            right, found = right and one, True
+    if not found:
+        typer.echo(f"nothing to verify in {store.data_root()}")
     if not right:
         raise typer.Exit(1)

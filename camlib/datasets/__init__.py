@@ -30,6 +30,8 @@ __all__ = [
     "keep_classes", "load", "load_from", "load_photos", "random_split",
 ]  # fmt: skip
 
+UNVERIFIED = "; unverified: unpacked from an archive with another checksum than the published"
+
 REGISTRY: dict[str, Source] = {
     **synthetic.SOURCES,
     **photos.SOURCES,
@@ -69,6 +71,10 @@ def is_available(name: str, root: str | Path | None = None, train: bool = False)
     return not _missing(name, root, train)
 
 
+def _is_changed(source: Source, folder: Path) -> bool:
+    return any(read_note(folder / archive.to).get("check") == CHANGED for archive in source.archives)
+
+
 def describe_missing(name: str, root: str | Path | None = None, train: bool = False) -> str:
     """What is missing of a dataset, where it goes, how to get it and on what terms."""
     source, missing = get_source(name), _missing(name, root, train)
@@ -77,8 +83,9 @@ def describe_missing(name: str, root: str | Path | None = None, train: bool = Fa
     command = [] if source.by_hand or not archives else [f"camlib data get {name}"]
     get = "\n    ".join([*command, *archives, *([source.get] if source.get else [])])
     folder = data_root() if root is None else Path(root)
+    there = f"complete{UNVERIFIED if _is_changed(source, folder) else ''}"
     return (
-        f"{name}: {'missing: ' + '; '.join(missing) if missing else 'complete'}\n"
+        f"{name}: {'missing: ' + '; '.join(missing) if missing else there}\n"
         f"  goes into: {folder}{'' if folder.is_dir() else ' (no such folder yet)'}\n"
         f"  get it: {get}\n  terms: {source.licence}\n  layout: data/README.md"
     )
@@ -109,8 +116,8 @@ def load(name: str, root: str | Path | None = None, split: str = "val", **option
     found = {role: find_place(folder, *places) for role, places in {**source.required, **source.optional}.items()}
     places = {"root": folder} | {role: place for role, place in found.items() if place}
     dataset = source.read(name, split, places, **{**source.options, **options})
-    if any(read_note(folder / archive.to).get("check") == CHANGED for archive in source.archives):
-        dataset.source += "; unverified: unpacked from an archive with another checksum than the published"
+    if _is_changed(source, folder):
+        dataset.source += UNVERIFIED
     whole = source.images.get(split, len(dataset))
     if len(dataset) < whole:
         dataset.info["whole"] = whole

@@ -42,7 +42,7 @@ def find_released(name: str, root: str | Path) -> Path:
             if (folder / file).is_file():
                 return folder / file
     raise FileNotFoundError(
-        f"the released weights of {name} are not under {root}: expected {' or '.join(files)} in "
+        f"{name}: its released weights are not under {root}; expected {' or '.join(files)} in "
         f"{root / 'weights'} (or in {root}); its address: {RELEASED_URL}{files[0]}"
     )
 

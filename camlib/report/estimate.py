@@ -133,15 +133,15 @@ def _make_pass(kind: str, model: str, device: Any) -> Callable[[], object]:
     return step
 
 
-def estimate_profile(profile: str) -> str:
-    """Hours and disk of a profile on this machine, in one line for people.
+def estimate_profile(profile: str, check_data: bool = True) -> str:
+    """Hours and disk of a profile on this machine, in one line for people. check_data: see `choose_settings`.
 
     The probe takes about a minute. Its line is kept, and given again for the same plan on the same machine.
     """
-    plans = [(name, planned.parameters) for name, planned in choose_settings(profile).items()]
+    plans = [(name, planned.parameters) for name, planned in choose_settings(profile, check_data).items()]
     path = cache_dir() / "probes" / f"{digest(plans, list_gpus(), os.cpu_count(), digest_code(__name__))}.txt"
     if not path.exists():
-        work = list_work(profile)
+        work = list_work(profile, check_data)
         try:
             rates = probe_rates(work)
         except RuntimeError as error:  # the GPU has no memory left

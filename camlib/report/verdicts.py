@@ -128,6 +128,10 @@ def judge_primary(claim: Claim, primary: Mapping[str, Any], p: float, family: in
         word = "holds" if (primary["estimate"] > 0) == (claim.predicted == "greater") else "opposite"
     else:
         word = "not seen" if second else "inconclusive"
+    low, high = primary["interval"]
+    margin = claim.margin if claim.predicted == "equal" else 0
+    if word == "inconclusive" and (low > margin or high < -margin):  # what a reader would take for shown
+        return word, f"not by the stricter level of {family} verdicts at once"
     return word, ""
 
 

@@ -287,6 +287,7 @@ def test_a_dataset_of_a_changed_archive_says_so_in_its_source(tmp_path):
     assert len(fetch.get({"caltech101": source}, tmp_path)) == 1
     assert fetch.get({"caltech101": source}, tmp_path, changed=True) == []
     assert "unverified: unpacked from an archive with another" in datasets.load("caltech101", tmp_path, "all").source
+    assert "caltech101: complete; unverified: unpacked" in datasets.describe_missing("caltech101", tmp_path)
 
 
 def test_registration_is_said_with_its_steps_and_files_by_hand_are_unpacked(birds):
@@ -410,6 +411,7 @@ def test_verify_reads_the_file_even_where_its_time_and_size_stayed(birds, comman
 
 
 def test_what_is_incomplete_or_not_there_is_no_success(birds, commands):
+    assert commands("verify").stdout == f"nothing to verify in {birds.root}\n"
     done = commands("verify", "birds")
     assert (done.exit_code, done.stdout) == (1, "birds: nothing of it is there to verify\n")
     (birds.root / "CUB_200_2011").mkdir()

@@ -1,9 +1,12 @@
 """What a profile does, counted by hand, and the probe."""
 
+import re
+import sys
 from collections import Counter
 
 import pytest
 
+from camlib import cli
 from camlib.report import estimate, plan
 
 
@@ -24,7 +27,7 @@ def test_the_probe_is_made_once_and_the_hours_follow_from_it(own_cache, monkeypa
     rates = estimate.probe_rates(work)
     assert set(rates) == {"decode", "train mini_gap", "forward mini_gap"}
     assert all(rate > 0 for rate in rates.values())
-    monkeypatch.setattr(estimate, "list_work", lambda profile: work)
+    monkeypatch.setattr(estimate, "list_work", lambda *_: work)
     monkeypatch.setattr(
         estimate, "probe_rates", lambda work: {"decode": 10, "train mini_gap": 2, "forward mini_gap": 1}
     )
@@ -39,6 +42,17 @@ def test_the_probe_is_made_once_and_the_hours_follow_from_it(own_cache, monkeypa
 
     monkeypatch.setattr(estimate, "probe_rates", fail)
     assert estimate.estimate_profile("mini") == "no estimate for this machine: CUDA out of memory"
+
+
+def test_what_a_profile_takes_is_said_before_its_data_are_there(own_cache, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(estimate, "probe_rates", lambda work: dict.fromkeys(["decode", *map(" ".join, work.passes)], 100))
+    monkeypatch.setattr(sys, "argv", ["camlib", "plan", "released"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr()
+    assert re.search(r"^rough estimate .* evaluation 4.6 h, decoding 0.1 h; 10 GB of disk", said.out)  # 3 x 11 x 50,000
+    assert "released needs data that is not there: alexnet_star_gap, " in said.err
 
 
 def test_only_long_profiles_are_probed():

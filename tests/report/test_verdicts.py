@@ -88,6 +88,7 @@ def test_holm_corrects_over_the_column(tmp_path):
     assert verdicts.judge_claims(alone)["crops_help_birds"][False].word == "holds"
     beside = verdicts.judge_claims([*alone, *others])["crops_help_birds"][False]
     assert beside.word == "inconclusive"
+    assert beside.why == f"not by the stricter level of {1 + len(others)} verdicts at once", "its interval excludes 0"
     assert beside.p > 0.05
 
 

@@ -46,7 +46,9 @@ def test_the_probe_is_made_once_and_the_hours_follow_from_it(own_cache, monkeypa
 
 def test_what_a_profile_takes_is_said_before_its_data_are_there(own_cache, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("CAMLIB_DATA", str(tmp_path))
-    monkeypatch.setattr(estimate, "probe_rates", lambda work: dict.fromkeys(["decode", *map(" ".join, work.passes)], 100))
+    monkeypatch.setattr(
+        estimate, "probe_rates", lambda work: dict.fromkeys(["decode", *map(" ".join, work.passes)], 100)
+    )
     monkeypatch.setattr(sys, "argv", ["camlib", "plan", "released"])
     with pytest.raises(SystemExit):
         cli.main()

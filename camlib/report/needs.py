@@ -76,7 +76,8 @@ def _missing_weights(model: str, weights: str, downloads: bool) -> str:
         elif weights == "bundled":
             find_bundled(model)
         elif not (data_root() / Path(weights).expanduser()).is_file():
-            return f"weights: missing: {weights}\n  goes into: {data_root()}"
+            other = "`weights: torchvision` in params/*.yml takes torchvision's own, for other numbers"
+            return f"weights: missing: {weights}\n  goes into: {data_root()}\n  without it: {other}"
     except FileNotFoundError as error:
         return str(error)
     return ""

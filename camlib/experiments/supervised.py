@@ -52,7 +52,9 @@ def regress_boxes(network: Network, images: Dataset, seed: int = 0) -> NDArray[n
         def compute(indices: NDArray, chosen=chosen, predict=predict, fitted=fitted) -> dict[str, NDArray]:  # type: ignore[no-untyped-def]
             if not fitted:
                 ridge = make_pipeline(StandardScaler(copy=False), RidgeCV(STRENGTHS))
-                fitted.append(ridge.fit(np.concatenate(list(read_features(chosen))), target[chosen]))
+                # In the precision that the ridge wants: it would make a copy of its own.
+                features = np.concatenate(list(read_features(chosen)), dtype=np.float64)
+                fitted.append(ridge.fit(features, target[chosen]))
             # Batch by batch: the features of a shard are a gigabyte with its copies.
             return {"boxes": np.concatenate([fitted[0].predict(x) for x in read_features(predict[indices])])}
 

@@ -45,10 +45,7 @@ def find_checkout() -> Path:
 
 
 def data_root() -> Path:
-    """The folder that holds the datasets: $CAMLIB_DATA, else data/raw.
-
-    A relative path counts from the project; from the working folder where camlib was installed without its checkout.
-    """
+    """The folder of the datasets: $CAMLIB_DATA, else data/raw; from the project, or without a checkout from here."""
     base = PROJECT_ROOT if is_checkout() else Path.cwd()
     return base / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
 
@@ -85,9 +82,8 @@ def digest(*parts: Any) -> str:
     """A short stable hash of settings (anything JSON can write), bytes or views of them: 16 hex digits."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(
-            part if isinstance(part, bytes | memoryview) else json.dumps(part, sort_keys=True, default=str).encode()
-        )
+        raw = isinstance(part, bytes | memoryview)
+        sha.update(part if raw else json.dumps(part, sort_keys=True, default=str).encode())
         sha.update(b"\0")
     return sha.hexdigest()[:16]
 

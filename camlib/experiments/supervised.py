@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from camlib._memory import return_freed
 from camlib.boxes import centre_box
 from camlib.datasets.base import Dataset
 from camlib.evaluate import forward_batches
@@ -54,6 +55,7 @@ def regress_boxes(network: Network, images: Dataset, seed: int = 0) -> NDArray[n
                 ridge = make_pipeline(StandardScaler(copy=False), RidgeCV(STRENGTHS))
                 # In the precision that the ridge wants: it would make a copy of its own.
                 features = np.concatenate(list(read_features(chosen)), dtype=np.float64)
+                return_freed()  # the batches: the fit needs as much again
                 fitted.append(ridge.fit(features, target[chosen]))
             # Batch by batch: the features of a shard are a gigabyte with its copies.
             return {"boxes": np.concatenate([fitted[0].predict(x) for x in read_features(predict[indices])])}

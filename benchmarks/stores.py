@@ -46,9 +46,7 @@ def main(count: int = 1000) -> None:
 
     right = find_right(squashed)
     print(f"{len(images)} images of ILSVRC; top-1 error of EfficientNet-Lite0 on their centre 224 of 256 px\n")
-    print(
-        "| kept as | KiB an image | images/s decoded per core | error, % | flips |\n| --- | --- | --- | --- | --- |"
-    )
+    print("| kept as | KiB an image | images/s decoded per core | error, % | flips |\n| --- | --- | --- | --- | --- |")
     print(f"| pixels | {squashed[0].nbytes / 1024:.0f} | none | {100 * (1 - right.mean()):.1f} | 0 |")
     for name, options in FORMATS.items():
         kept = []

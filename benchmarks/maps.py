@@ -41,6 +41,7 @@ def compare_errors(count: int = 5000) -> None:
 
 
 def compare_maps() -> None:
+    """Boxes at one threshold and at many, by the released rule, and what Choe et al. measure of a map."""
     rng = np.random.default_rng(0)
     small = cv2.GaussianBlur(rng.random((14, 14, MAPS)), (5, 5), 1).transpose(2, 0, 1).astype(np.float32).copy()
     enlarged = [enlarge(m) for m in small]

@@ -45,7 +45,9 @@ def find_checkout() -> Path:
 
 
 def data_root() -> Path:
-    """The folder of the datasets: $CAMLIB_DATA, else data/raw; from the project, or without a checkout from here."""
+    """The datasets' folder: $CAMLIB_DATA, else data/raw.
+
+    A relative path counts from the project, or from the working folder where there is no checkout."""
     base = PROJECT_ROOT if is_checkout() else Path.cwd()
     return base / Path(os.environ.get("CAMLIB_DATA") or "data/raw").expanduser()
 

@@ -133,7 +133,7 @@ def _box_merged(heatmap: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Loose, tight and text-rule box of a merged map (S, S), in pixels of the image of this size: (3, 4)."""
     width, height = int(size[0]), int(size[1])
     resized = resize_map(heatmap, (width, height))
-    found = released_boxes(to_8_bit(resized, (width, height)))
+    found = released_boxes(to_8_bit(resized, (width, height)))  # of this size already: a copy
     return np.stack([found[0], found[min(1, len(found) - 1)], largest_component_box(resized, 0.2)])
 
 

@@ -221,7 +221,7 @@ class SeedComparison(NamedTuple):
         verdict = f"{first} better by" if high < 0 else f"{first} worse by" if low > 0 else "no difference seen,"
         size = abs(found.estimate) if high < 0 or low > 0 else found.estimate
         ends = (-high, -low) if high < 0 else (low, high)
-        agree = sum((d < 0) == (found.estimate < 0) for d in self.seed_differences)
+        agree = sum(d * found.estimate > 0 for d in self.seed_differences)
         return (
             f"{error[0].upper()}{error[1:]}: {verdict} {size:.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] "
             f"({agree} of {len(self.seed_differences)} seeds with that sign)."

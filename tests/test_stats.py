@@ -84,7 +84,9 @@ def test_seed_comparison_pairs_seeds_and_images():
     assert sentence.startswith("Top-1 localization error: GAP better by")
     assert "3 of 3 seeds" in sentence
     assert "GAP worse by" in stats.compare_seeds(second, first).sentence("error", "GAP", "GMP")
-    assert "no difference seen" in stats.compare_seeds(first, first).sentence("error", "GAP", "GMP")
+    same = stats.compare_seeds(first, first).sentence("error", "GAP", "GMP")
+    assert "no difference seen" in same
+    assert f"0 of {len(first)} seeds with that sign" in same
     with pytest.raises(ValueError, match=r"same .seeds, images."):
         stats.compare_seeds(first, second[:2])
 

@@ -129,49 +129,44 @@ def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def] 
             place[b] += 1
 
     parent = np.full(size, -1, np.int32)
-    count = np.empty(size, np.int32)
-    bounds = np.empty((size, 4), np.int32)  # x0, y0, x1, y1
-    overlap = np.full(size, -1.0)  # IoU of a component that was evaluated since it last grew
-    done = np.zeros(size, np.int32)
+    stats = np.empty((size, 6), np.int32)  # of roots: pixels, x0, y0, x1, y1, bin of the last evaluation or -1: it grew
+    overlap = np.empty(size)  # of roots that did not grow since: IoU
     good = np.zeros(len(deltas), np.int64)  # live components with IoU >= each delta
     boxes = np.zeros((levels, 4), np.int32)
     hits = np.zeros((len(deltas), levels), np.bool_)
-    around = (-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1)
+    around = np.array([-stride, stride, -1, 1, -stride - 1, -stride + 1, stride - 1, stride + 1])
+    beside = np.array([0b111100, 0b11001100, 0b1010000, 0b10100000, 0, 0, 0, 0])  # neighbours k that touch this one
     best = -1
     for b in range(levels, 0, -1):
         for i in range(start[b], start[b + 1]):
-            root = order[i]
-            pixel = root
+            pixel = root = order[i]
             parent[pixel] = pixel
-            count[pixel] = 1
-            bounds[pixel, 0] = pixel % stride - 1
-            bounds[pixel, 1] = pixel // stride - 1
-            bounds[pixel, 2] = bounds[pixel, 0] + 1
-            bounds[pixel, 3] = bounds[pixel, 1] + 1
-            for step in around:
-                other = pixel + step
-                if parent[other] < 0:
+            x0, y0 = pixel % stride - 1, pixel // stride - 1
+            pixels, x1, y1, joined = 1, x0 + 1, y0 + 1, 0
+            for k in range(8):
+                other = pixel + around[k]
+                if joined >> k & 1 or parent[other] < 0:
                     continue
+                joined |= beside[k]
                 while parent[other] != other:
                     parent[other] = parent[parent[other]]
                     other = parent[other]
                 if other == root:
                     continue
-                if overlap[other] >= 0:  # it grows: what was counted of it no longer holds
+                if stats[other, 5] >= 0:  # it grows: what was counted of it no longer holds
                     for d in range(len(deltas)):
                         good[d] -= overlap[other] >= deltas[d]
-                    overlap[other] = -1
+                pixels += stats[other, 0]
+                x0, y0 = min(x0, stats[other, 1]), min(y0, stats[other, 2])
+                x1, y1 = max(x1, stats[other, 3]), max(y1, stats[other, 4])
                 first, second = min(root, other), max(root, other)
-                parent[second] = first
-                count[first] += count[second]
-                for k in range(2):
-                    bounds[first, k] = min(bounds[first, k], bounds[second, k])
-                    bounds[first, k + 2] = max(bounds[first, k + 2], bounds[second, k + 2])
-                root = first
-            if best < 0 or count[root] > count[best] or (count[root] == count[best] and root < best):
+                parent[second] = root = first
+            stats[root, 0], stats[root, 1], stats[root, 2], stats[root, 3], stats[root, 4] = pixels, x0, y0, x1, y1
+            stats[root, 5] = -1
+            if best < 0 or root == best or pixels > stats[best, 0] or (pixels == stats[best, 0] and root < best):
                 best = root
         if best >= 0:
-            boxes[b - 1] = bounds[best]
+            boxes[b - 1] = stats[best, 1:5]
         if len(deltas) == 0:
             continue
         for i in range(start[b], start[b + 1]):
@@ -179,10 +174,10 @@ def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def] 
             while parent[root] != root:
                 parent[root] = parent[parent[root]]
                 root = parent[root]
-            if done[root] == b:
+            if stats[root, 5] == b:
                 continue
-            done[root] = b
-            x0, y0, x1, y1 = bounds[root]
+            stats[root, 5] = b
+            x0, y0, x1, y1 = stats[root, 1], stats[root, 2], stats[root, 3], stats[root, 4]
             overlap[root] = 0.0
             for m in range(len(gt)):
                 w = min(gt[m, 2], x1) - max(gt[m, 0], x0)

@@ -1,5 +1,6 @@
 """Ten crops and the released code's rule: classes, merged maps and pairs of boxes, resumable shard by shard."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -76,7 +77,7 @@ def localize_ways(
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         classes, boxes = [], []
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size, crop=False)
             for batch, found in batches:
                 classes.append(np.stack([best.cpu().numpy() for best, _ in found], 1))  # (B, W, k)

@@ -1,5 +1,6 @@
 """One crop per image and the text's rule: classes, maps and boxes of a dataset, resumable shard by shard."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,7 +91,7 @@ def localize(
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         parts = []
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size)
             for batch, (asked, maps, *others) in batches:
                 classes = asked.cpu().numpy()
@@ -179,7 +180,7 @@ def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         rows = []
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             pending: deque[Future[tuple[MapExtent, np.ndarray, np.ndarray]]] = deque()
             for heatmap, boxes in zip(
                 iterate_maps(net, dataset, preset, indices=indices), (dataset.boxes[i] for i in indices), strict=True

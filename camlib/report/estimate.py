@@ -1,7 +1,6 @@
 """What a profile takes on this machine: hours and disk, from what it will run and a probe of about a minute."""
 
 import io
-import math
 import os
 import time
 from collections import Counter
@@ -47,7 +46,7 @@ def list_work(profile: str, check_data: bool = True) -> Work:
     passes, stores = Counter[tuple[str, str]](), dict[tuple[str, str], tuple[int, int]]()
     for model, _, _, training, _ in list_trainings(profile, check_data):
         recipe, size = get_recipe(training["recipe"], training["epochs"]), get_preset(training["preset"]).squash
-        epochs = 1 if recipe.frozen else math.ceil(recipe.epochs * recipe.share)
+        epochs = 1 if recipe.frozen else recipe.epochs_run
         for split, options in (("train", training["train_options"]), ("val", training["eval_options"])):
             count = count_images(training["trained_on"], split, options)
             passes["train" if split == "train" and not recipe.frozen else "forward", model] += epochs * count

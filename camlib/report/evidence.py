@@ -152,6 +152,10 @@ def _options(source: Source) -> str:
 def results_page(kept: dict[str, list[dict[str, Any]]]) -> str:
     """docs/results.md: every kept value, beside the paper's where it is comparable."""
     parts = ["# Results of the runs that are kept", "`make readme` writes this page from `docs/results/*/*.json`."]
+    parts.append(
+        "*Measured* says of every comparison what its own interval allows. Verdicts on the paper's claims also take "
+        "margins and the number of claims into account: they are in the README's table, beside what decides each."
+    )
     for run, records in kept.items():
         parts.append(f"## Profile `{run}`: {read_profiles()[run]['for']}")
         for record in records:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from camlib.report.needs import is_network
 from camlib.report.plan import choose_settings, complete_settings
+from camlib.train.recipes import get_recipe
 
 POOLS = ("avg", "max")
 
@@ -28,7 +29,9 @@ def list_trainings(profile: str, check_data: bool = True) -> list[Training]:
     """
     chosen, found = choose_settings(profile, check_data), list[Training]()
     for settings in complete_settings({name: planned.parameters for name, planned in chosen.items()}).values():
-        found += [one for one in _walk(settings, settings) if one not in found]
+        for one in _walk(settings, settings):
+            if one not in found:
+                found.append(one)
     return found
 
 
@@ -48,5 +51,7 @@ def _walk(value: Any, settings: dict[str, Any]) -> Iterator[Training]:
 def describe_training(training: Training) -> str:
     """One line for people."""
     model, weights, pool, given, seed = training
-    epochs = f"{given['epochs']} epochs by recipe {given['recipe']}"
+    stop = get_recipe(given["recipe"], given["epochs"]).epochs_run
+    epochs = f"{stop} of {given['epochs']}" if stop < given["epochs"] else stop
+    epochs = f"{epochs} epochs by recipe {given['recipe']}"
     return f"{model}, {pool} pooling, seed {seed}: {weights} on {given['trained_on']}, {epochs}"

@@ -20,6 +20,11 @@ class Recipe:
     frozen: bool = False  # train the added convolution and the linear layer alone
     share: float = 1.0  # of the schedule that is run, in whole epochs
 
+    @property
+    def epochs_run(self) -> int:
+        """Epochs until the training stops."""
+        return math.ceil(self.epochs * self.share)
+
 
 RECIPES = {
     # Released solver of GoogLeNet-GAP: 160,000 iterations of 64 (8 epochs of ILSVRC), rate x0.1 every quarter of them.

@@ -116,7 +116,7 @@ def _train(
     if steps_per_epoch == 0:
         raise ValueError(f"{train.name} has {len(train)} training images; one batch takes {recipe.batch_size}")
     total = steps_per_epoch * recipe.epochs
-    end = steps_per_epoch * math.ceil(recipe.epochs * recipe.share)
+    end = steps_per_epoch * recipe.epochs_run
     step, history, losses, seconds = 0, list[dict[str, float]](), list[float](), 0.0
     unread = list[Tensor]()  # losses on the device: reading one waits for its step
     last = folder / "last.pt"

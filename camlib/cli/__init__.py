@@ -190,7 +190,9 @@ def train(
     """
     from camlib.report.trainings import describe_training, list_trainings
 
-    trainings = dict(enumerate(list_trainings(profile, check_data=not list_)))
+    trainings = dict(enumerate(list_trainings(profile, check_data=not (list_ or only))))  # numbered as listed
+    if not trainings:
+        typer.echo(f"{profile} trains no network", err=True)
     if list_:
         for n, training in trainings.items():
             typer.echo(f"{n:3}  {describe_training(training)}")
@@ -205,9 +207,8 @@ def train(
         network = load_network(**trainings[n]._asdict())
         if people.is_first_process():
             top1 = network.history[-1]["val_top1"]
-            typer.echo(
-                f"{n:3}  {describe_training(trainings[n])}: top-1 accuracy {top1:.1f} % on its validation images"
-            )
+            about = describe_training(trainings[n])
+            typer.echo(f"{n:3}  {about}: top-1 accuracy {top1:.1f} % on its validation images")
 
 
 @app.command(rich_help_panel=MAKES)

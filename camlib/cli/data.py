@@ -113,7 +113,7 @@ def unpack(names: Names, changed: Changed = False) -> None:
     with store.hold(root / ".camlib.lock", "unpack data", wait=False):
         for name, source in _find(names).items():
             files = {archive: fetch.find_file(archive, root) for archive in source.archives}
-            packed = {a: f for a, f in files.items() if f and not (root / a.to).exists()}
+            packed = {archive: file for archive, file in files.items() if file}
             for archive, file in packed.items():
                 typer.echo(fetch.accept(archive, file, root, changed))
             if not packed:
@@ -122,7 +122,7 @@ def unpack(names: Names, changed: Changed = False) -> None:
 
 @app.command()
 def verify(names: SomeNames = None) -> None:
-    """Compare the files that are there with the published checksums; what was unpacked with what it had then."""
+    """Compare the archives that are there with the published checksums; of what was unpacked, count the files."""
     right, found = True, False
     for name, source in (_find(names) if names else SOURCES).items():
         lines = fetch.verify(source, store.data_root())

@@ -8,6 +8,7 @@ pooch, which fetches single photographs here, has no resume, and a download of 1
 import errno
 import hashlib
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -96,7 +97,9 @@ def download(archive: Archive, root: Path, changed: bool = False, stop: Event | 
                 if failures >= TRIES:
                     kept = f"; {most:,} bytes are in {part}, the same command goes on" if _size(part) else ""
                     raise OSError(f"{archive.url}: {_say(error)}, {TRIES} times{kept}") from error
-                if stop.wait(PAUSE * 2**failures):
+                pause = PAUSE * 2**failures
+                bar.write(f"{archive.name}: {_say(error)}; trying again in {pause:g} s", file=sys.stderr)
+                if stop.wait(pause):
                     raise InterruptedError("stopped") from error
             except OSError as error:
                 if error.errno == errno.ENOSPC:

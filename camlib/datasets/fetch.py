@@ -64,18 +64,23 @@ def list_needed(source: Source, root: Path, train: bool = False) -> list[Archive
     """
     needed = []
     for archive in source.archives:
-        tables = {"required": source.required, "to_train": source.to_train, "optional": source.optional}
-        roles = {
-            (table, role): places
-            for table, roles in tables.items()
-            for role, places in roles.items()
-            if any(f"{place}/".startswith(f"{archive.to}/") for place in places)
-        }
+        roles = _find_roles(archive, source)
         kinds = {table for table, _ in roles}
         wanted = "required" in kinds or ("to_train" in kinds and train) or place_file(archive, root).is_file()
         if wanted and not (root / archive.to).exists():
             needed += [archive] if not all(find_place(root, *places) for places in roles.values()) else []
     return needed
+
+
+def _find_roles(archive: Archive, source: Source) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What of a dataset an archive may bring: (table, role) -> places."""
+    tables = {"required": source.required, "to_train": source.to_train, "optional": source.optional}
+    return {
+        (table, role): places
+        for table, roles in tables.items()
+        for role, places in roles.items()
+        if any(f"{place}/".startswith(f"{archive.to}/") for place in places)
+    }
 
 
 def get(
@@ -105,6 +110,14 @@ def get(
                 say(accept(archive, path, root, changed)) if path else None
             except (OSError, ValueError) as error:
                 failed.append(str(error))
+        for archive in source.archives:
+            absent = [
+                " or ".join(places)
+                for (table, _), places in _find_roles(archive, source).items()
+                if table == "required" and not find_place(root, *places)
+            ]
+            if absent and (root / archive.to).exists():
+                failed.append(f"{root / archive.to} lacks {', '.join(absent)}; delete it to get {archive.name} anew")
     return failed
 
 
@@ -150,7 +163,10 @@ def accept(archive: Archive, path: Path, root: Path, changed: bool = False) -> s
         raise ValueError(f"{path} is not the published file ({text}); delete it to download it, --changed takes it")
     if not path.name.lower().endswith(PACKED):
         return f"{path.name}: {state}" + ("" if archive.to.endswith(archive.name) else "; unpack it by hand")
-    target = unpack(path, root, archive.to, {"archive": archive.name, "check": state, "checksum": text})
+    target = root / archive.to
+    if target.exists():
+        return f"{path.name}: not unpacked, {target} is there; delete that to unpack it again"
+    unpack(path, root, archive.to, {"archive": archive.name, "check": state, "checksum": text})
     return f"{path.name}: {state}, unpacked as {target}"
 
 

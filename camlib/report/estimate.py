@@ -153,5 +153,7 @@ def estimate_profile(profile: str, check_data: bool = True) -> str:
         hours = ", ".join(f"{what} {count / 3600:.1f} h" for what, count in told.items())
         stored = f"{work.stored / 1e9:.0f} GB of disk for squashed images"
         with write_aside(path) as aside:
-            aside.write_text(f"rough estimate for this machine, probed on {date.today()}: {hours}; {stored}")
+            aside.write_text(
+                f"rough estimate for this machine, one job after another, probed on {date.today()}: {hours}; {stored}"
+            )
     return f"{path.read_text()} (delete {path} to probe again)"

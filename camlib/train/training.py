@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -182,6 +183,7 @@ def _train(
     if accelerator.is_main_process:
         with write_aside(folder / "model.safetensors") as aside:
             save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, aside)
+            shutil.copymode(last, aside)  # safetensors lets its owner alone read it, others may share the cache
         about = {"settings": settings, "history": history, "processes": accelerator.num_processes}
         with write_aside(folder / "training.json") as aside:  # written last: its presence says that training is done
             aside.write_text(json.dumps(about, indent=1))

@@ -122,10 +122,11 @@ def test_a_server_that_mends_gives_the_whole_file(server, tmp_path, faults, chec
     assert [p.name for p in path.parent.iterdir()] == ["birds.bin"]
 
 
-def test_what_is_there_is_not_asked_for_again(server, tmp_path):
+def test_what_is_there_is_not_asked_for_again(server, tmp_path, capsys):
     server.faults = [{"cut": 100_000}] * 6
     with pytest.raises(OSError, match=r"birds\.bin: .*, 5 times; 100,000 bytes are in .*\.part, the same command"):
         download.download(entry(server), tmp_path)
+    assert capsys.readouterr().err.count("trying again in") == 5
     check_none(tmp_path)
     server.requests.clear()
     assert download.download(entry(server), tmp_path).read_bytes() == WHOLE
@@ -391,7 +392,7 @@ def test_the_commands_lead_from_nothing_to_a_verified_dataset(birds, commands):
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "birds: there")
     assert row(commands("status").output) == ["birds", "yes", "verified", "free"]
     assert commands("verify", "birds").exit_code == 0
-    assert "nothing to unpack" in commands("unpack", "birds").output
+    assert f"not unpacked, {birds.root / 'birds'} is there" in commands("unpack", "birds").output
     content = bytearray(birds.content)
     content[100] ^= 1
     (birds.root / "birds.zip").write_bytes(content)
@@ -418,6 +419,9 @@ def test_what_is_incomplete_or_not_there_is_no_success(birds, commands):
     done = commands("get", "cub200")
     assert done.exit_code == 1
     assert "cub200: not complete\ncub200: missing: " in done.stdout
+    assert f"{birds.root / 'CUB_200_2011'} lacks CUB_200_2011/images.txt" in done.stderr
+    assert "; delete it to get CUB_200_2011.tgz anew" in done.stderr
+    assert "nothing to unpack" in commands("unpack", "cub200").output
 
 
 def test_what_was_downloaded_before_needs_no_space_again(birds, monkeypatch):

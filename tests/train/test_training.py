@@ -56,7 +56,9 @@ def test_a_killed_run_ends_in_the_weights_of_an_undisturbed_one(sets, tmp_path, 
     assert same_weights(whole, resumed)
     for key in ("train_loss", "val_loss", "val_top1"):
         assert [h[key] for h in history] == [h[key] for h in history_again]
-    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "training.json"]
+    kept = sorted(folder.iterdir())
+    assert [p.name for p in kept] == ["model.safetensors", "training.json"]
+    assert kept[0].stat().st_mode == kept[1].stat().st_mode  # who shares the cache can read both
 
 
 def test_the_same_settings_are_trained_once_and_others_anew(sets, own_cache, monkeypatch):

@@ -84,7 +84,7 @@ def list_jobs(folder: Path) -> dict[str, Job]:
             metrics.map_extent(m, truth)
 
         if hasattr(metrics, "sweep_hits"):
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # as in `evaluate.measure_maps`; then it was one core
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # as `evaluate.measure_maps` does; then it was one core
                 list(pool.map(measure, maps))
         else:
             metrics.max_box_accuracy(maps, [truth] * MAPS, iou=(0.5,))

@@ -225,9 +225,12 @@ def component_tree_boxes(heatmap: ArrayLike) -> Boxes:
 def threshold_boxes(heatmap: ArrayLike, fractions: ArrayLike) -> Boxes:
     """`largest_component_box` at many thresholds in one pass: map (H, W), fractions (T,) in [0, 1) -> (T, 4).
 
-    Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does.
+    Row t equals `largest_component_box(heatmap, fractions[t])` exactly. Raises ValueError where that does, and for more
+    than 32,767 thresholds.
     """
     wanted = _check_fractions(fractions)
+    if len(wanted) > np.iinfo(np.int16).max:
+        raise ValueError(f"{len(wanted):,} fractions; expected at most {np.iinfo(np.int16).max:,}")
     values = check_map(heatmap)
     whole = whole_image_box(values.shape[::-1])
     if values.max() <= 0:

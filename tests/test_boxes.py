@@ -265,6 +265,10 @@ def test_threshold_boxes_equal_the_text_rule(heatmap: np.ndarray, fractions: lis
 def test_threshold_boxes_leave_out_pixels_at_the_threshold_itself() -> None:
     found = threshold_boxes([[10.0, 2.0, 1.0, 0.0]], [0.2, 0.1, 0.05, 0.0])  # in any order; 2.0 is 20 % of 10.0
     np.testing.assert_array_equal(found[:, 2], [1, 2, 3, 3])
+    most = threshold_boxes(np.arange(42.0).reshape(6, 7), np.linspace(0, 0.99, 32_767))
+    np.testing.assert_array_equal(most[[0, -1]], [[0, 0, 7, 6], [6, 5, 7, 6]])
+    with pytest.raises(ValueError, match="32,768 fractions; expected at most 32,767"):
+        threshold_boxes([[1.0]], np.zeros(32_768))
 
 
 def test_threshold_boxes_equal_the_text_rule_on_real_maps(shared_data: Find) -> None:

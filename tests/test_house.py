@@ -102,6 +102,7 @@ def test_rooms_import_only_what_lies_below_them():
         "from camlib.cli import app; app(['cam', '--help'], standalone_mode=False)",
         "from camlib.cli import app; app(['data', 'get', '--help'], standalone_mode=False)",
         "import camlib; assert 'explain' in dir(camlib)",
+        "from camlib.report.trainings import list_trainings; assert list_trainings('full', check_data=False)",
     ],
 )
 def test_doors_open_without_torch_and_scipy(code):

@@ -174,6 +174,23 @@ def test_sweep_equals_brute_force_on_plateaus_and_ties(heatmap: np.ndarray) -> N
         np.testing.assert_array_equal(result.curve[:, levels], brute_force(heatmap, truth, mode == "best", levels))
 
 
+def test_sweep_equals_brute_force_on_noise() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.integers(0, rng.integers(2, 21), rng.integers(1, 16, 2), dtype=np.uint8) for _ in range(60)]
+    maps.append(np.array([[13, 6, 2, 16, 10], [18, 5, 7, 3, 5]], np.uint8))  # a tie whose first pixel joined late
+    for heatmap in maps:
+        heatmap[0, 0] = max(heatmap[0, 0], 1)  # a map without evidence is another rule
+        levels = range(int(heatmap.max()))
+        found = component_tree_boxes(heatmap)
+        np.testing.assert_array_equal(found[levels], [components(heatmap > t)[0] for t in levels])
+        height, width = heatmap.shape
+        truth = np.array([[0, 0, 6, 4], [1.5, 1, width + 2, height + 1]])
+        for mode in ("largest", "best"):
+            result = max_box_accuracy([heatmap], [truth], iou=IOUS, components=mode)
+            expected = brute_force(heatmap, truth, mode == "best", list(levels))
+            np.testing.assert_array_equal(result.curve[:, levels], expected)
+
+
 def test_sweep_equals_brute_force_on_real_maps(shared_data: Find) -> None:
     paths = sorted(shared_data("release-boxes").glob("*.png"))[::10]
     maps = [cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (48, 40)) for path in paths]

@@ -5,6 +5,9 @@ from typing import Any
 
 import numba
 
+# As many as cores that this process may use, unless the shell says otherwise.
+THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
 
 def compiled(function: Callable[..., Any], fused: bool = False) -> Callable[..., Any]:
     """numba.njit without the GIL, cached on disk; compiled anew in each process where no folder can be written.

@@ -135,7 +135,7 @@ def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def] 
     boxes = np.zeros((levels, 4), np.int32)
     hits = np.zeros((len(deltas), levels), np.bool_)
     around = np.array([-stride, stride, -1, 1, -stride - 1, -stride + 1, stride - 1, stride + 1])
-    beside = np.array([0b111100, 0b11001100, 0b1010000, 0b10100000, 0, 0, 0, 0])  # neighbours k that touch this one
+    beside = np.array([0b111100, 0b11001100, 0b1010000, 0b10100000, 0, 0, 0, 0])  # which later ones touch it
     best = -1
     for b in range(levels, 0, -1):
         for i in range(start[b], start[b + 1]):
@@ -163,7 +163,7 @@ def sweep_components(bins, levels, gt, deltas):  # type: ignore[no-untyped-def] 
                 parent[second] = root = first
             stats[root, 0], stats[root, 1], stats[root, 2], stats[root, 3], stats[root, 4] = pixels, x0, y0, x1, y1
             stats[root, 5] = -1
-            if best < 0 or root == best or pixels > stats[best, 0] or (pixels == stats[best, 0] and root < best):
+            if best < 0 or pixels > stats[best, 0] or (pixels == stats[best, 0] and root < best):
                 best = root
         if best >= 0:
             boxes[b - 1] = stats[best, 1:5]

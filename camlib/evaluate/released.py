@@ -1,6 +1,5 @@
 """Ten crops and the released code's rule: classes, merged maps and pairs of boxes, resumable shard by shard."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camlib._kernels import THREADS
 from camlib.boxes import largest_component_box, released_boxes, to_8_bit
 from camlib.cam import CENTRE, class_activation_maps, merge_one_crop, merge_ten_crop, resize_map, ten_crop
 from camlib.datasets.base import Dataset
@@ -77,7 +77,7 @@ def localize_ways(
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         classes, boxes = [], []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size, crop=False)
             for batch, found in batches:
                 classes.append(np.stack([best.cpu().numpy() for best, _ in found], 1))  # (B, W, k)

@@ -1,6 +1,5 @@
 """One crop per image and the text's rule: classes, maps and boxes of a dataset, resumable shard by shard."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from camlib._kernels import THREADS
 from camlib.boxes import box_enlarged_maps
 from camlib.cam import class_activation_maps, compare_class_maps, resize_map
 from camlib.datasets.base import Dataset
@@ -91,7 +91,7 @@ def localize(
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         parts = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             batches = forward_batches(net, dataset, preset, forward, indices=indices, batch_size=batch_size)
             for batch, (asked, maps, *others) in batches:
                 classes = asked.cpu().numpy()
@@ -180,7 +180,7 @@ def measure_maps(net: GAPNet, dataset: Dataset, preset: Preset) -> MapMeasures:
 
     def compute(indices: np.ndarray) -> dict[str, np.ndarray]:
         rows = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             pending: deque[Future[tuple[MapExtent, np.ndarray, np.ndarray]]] = deque()
             for heatmap, boxes in zip(
                 iterate_maps(net, dataset, preset, indices=indices), (dataset.boxes[i] for i in indices), strict=True

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from camlib.report.needs import is_network
 from camlib.report.plan import choose_settings, complete_settings
-from camlib.train.recipes import get_recipe
 
 POOLS = ("avg", "max")
 
@@ -50,6 +49,8 @@ def _walk(value: Any, settings: dict[str, Any]) -> Iterator[Training]:
 
 def describe_training(training: Training) -> str:
     """One line for people."""
+    from camlib.train.recipes import get_recipe
+
     model, weights, pool, given, seed = training
     stop = get_recipe(given["recipe"], given["epochs"]).epochs_run
     epochs = f"{stop} of {given['epochs']}" if stop < given["epochs"] else stop

@@ -64,7 +64,7 @@ def _describe(name: str, source: Source) -> str:
         return datasets.describe_missing(name)
     there = fetch.is_complete(source, store.data_root())
     return (
-        f"{name}: {'complete' if there else 'missing'}\n  get it: camlib data get {name}\n    {source.archives[0].url}"
+        f"{name}: {'there' if there else 'missing'}\n  get it: camlib data get {name}\n    {source.archives[0].url}"
     )
 
 

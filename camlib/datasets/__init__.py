@@ -83,7 +83,7 @@ def describe_missing(name: str, root: str | Path | None = None, train: bool = Fa
     command = [] if source.by_hand or not archives else [f"camlib data get {name}"]
     get = "\n    ".join([*command, *archives, *([source.get] if source.get else [])])
     folder = data_root() if root is None else Path(root)
-    there = f"complete{UNVERIFIED if _is_changed(source, folder) else ''}"
+    there = f"there, a run counts its images{UNVERIFIED if _is_changed(source, folder) else ''}"
     return (
         f"{name}: {'missing: ' + '; '.join(missing) if missing else there}\n"
         f"  goes into: {folder}{'' if folder.is_dir() else ' (no such folder yet)'}\n"

@@ -288,7 +288,8 @@ def test_a_dataset_of_a_changed_archive_says_so_in_its_source(tmp_path):
     assert len(fetch.get({"caltech101": source}, tmp_path)) == 1
     assert fetch.get({"caltech101": source}, tmp_path, changed=True) == []
     assert "unverified: unpacked from an archive with another" in datasets.load("caltech101", tmp_path, "all").source
-    assert "caltech101: there, a run counts its images; unverified: unpacked" in datasets.describe_missing("caltech101", tmp_path)
+    said = datasets.describe_missing("caltech101", tmp_path)
+    assert "caltech101: there, a run counts its images; unverified: unpacked" in said
 
 
 def test_registration_is_said_with_its_steps_and_files_by_hand_are_unpacked(birds):

@@ -63,9 +63,7 @@ def _describe(name: str, source: Source) -> str:
     if name in datasets.REGISTRY:
         return datasets.describe_missing(name)
     there = fetch.is_complete(source, store.data_root())
-    return (
-        f"{name}: {'there' if there else 'missing'}\n  get it: camlib data get {name}\n    {source.archives[0].url}"
-    )
+    return f"{name}: {'there' if there else 'missing'}\n  get it: camlib data get {name}\n    {source.archives[0].url}"
 
 
 def _format_size(source: Source) -> str:

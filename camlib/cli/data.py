@@ -113,7 +113,10 @@ def unpack(names: Names, changed: Changed = False) -> None:
             files = {archive: fetch.find_file(archive, root) for archive in source.archives}
             packed = {archive: file for archive, file in files.items() if file}
             for archive, file in packed.items():
-                typer.echo(fetch.accept(archive, file, root, changed))
+                try:
+                    typer.echo(fetch.accept(archive, file, root, changed))
+                except FileExistsError as error:  # the others may wait to be unpacked
+                    typer.echo(error)
             if not packed:
                 typer.echo(f"{name}: nothing to unpack in {root}")
 

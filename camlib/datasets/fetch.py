@@ -64,7 +64,13 @@ def list_needed(source: Source, root: Path, train: bool = False) -> list[Archive
     """
     needed = []
     for archive in source.archives:
-        roles = _find_roles(archive, source)
+        tables = {"required": source.required, "to_train": source.to_train, "optional": source.optional}
+        roles = {
+            (table, role): places
+            for table, roles in tables.items()
+            for role, places in roles.items()
+            if _brings(archive, places)
+        }
         kinds = {table for table, _ in roles}
         wanted = "required" in kinds or ("to_train" in kinds and train) or place_file(archive, root).is_file()
         if wanted and not (root / archive.to).exists():
@@ -72,15 +78,9 @@ def list_needed(source: Source, root: Path, train: bool = False) -> list[Archive
     return needed
 
 
-def _find_roles(archive: Archive, source: Source) -> dict[tuple[str, str], tuple[str, ...]]:
-    """What of a dataset an archive may bring: (table, role) -> places."""
-    tables = {"required": source.required, "to_train": source.to_train, "optional": source.optional}
-    return {
-        (table, role): places
-        for table, roles in tables.items()
-        for role, places in roles.items()
-        if any(f"{place}/".startswith(f"{archive.to}/") for place in places)
-    }
+def _brings(archive: Archive, places: Sequence[str]) -> bool:
+    """Whether an archive may bring what lies in one of these places."""
+    return any(f"{place}/".startswith(f"{archive.to}/") for place in places)
 
 
 def get(
@@ -110,14 +110,11 @@ def get(
                 say(accept(archive, path, root, changed)) if path else None
             except (OSError, ValueError) as error:
                 failed.append(str(error))
-        for archive in source.archives:
-            absent = [
-                " or ".join(places)
-                for (table, _), places in _find_roles(archive, source).items()
-                if table == "required" and not find_place(root, *places)
-            ]
-            if absent and (root / archive.to).exists():
-                failed.append(f"{root / archive.to} lacks {', '.join(absent)}; delete it to get {archive.name} anew")
+        for places in source.required.values():
+            bringing = [root / archive.to for archive in source.archives if _brings(archive, places)]
+            if bringing and not find_place(root, *places) and all(folder.exists() for folder in bringing):
+                folders = " and ".join(map(str, bringing))
+                failed.append(f"{' or '.join(places)} is not there, but {folders}; delete that to get it anew")
     return failed
 
 
@@ -163,10 +160,7 @@ def accept(archive: Archive, path: Path, root: Path, changed: bool = False) -> s
         raise ValueError(f"{path} is not the published file ({text}); delete it to download it, --changed takes it")
     if not path.name.lower().endswith(PACKED):
         return f"{path.name}: {state}" + ("" if archive.to.endswith(archive.name) else "; unpack it by hand")
-    target = root / archive.to
-    if target.exists():
-        return f"{path.name}: not unpacked, {target} is there; delete that to unpack it again"
-    unpack(path, root, archive.to, {"archive": archive.name, "check": state, "checksum": text})
+    target = unpack(path, root, archive.to, {"archive": archive.name, "check": state, "checksum": text})
     return f"{path.name}: {state}, unpacked as {target}"
 
 

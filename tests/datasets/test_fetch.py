@@ -393,7 +393,9 @@ def test_the_commands_lead_from_nothing_to_a_verified_dataset(birds, commands):
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "birds: there")
     assert row(commands("status").output) == ["birds", "yes", "verified", "free"]
     assert commands("verify", "birds").exit_code == 0
-    assert f"not unpacked, {birds.root / 'birds'} is there" in commands("unpack", "birds").output
+    done = commands("unpack", "birds")
+    assert done.exit_code == 0
+    assert f"{birds.root / 'birds'} is there; delete it to unpack birds.zip" in done.stdout
     content = bytearray(birds.content)
     content[100] ^= 1
     (birds.root / "birds.zip").write_bytes(content)
@@ -420,9 +422,21 @@ def test_what_is_incomplete_or_not_there_is_no_success(birds, commands):
     done = commands("get", "cub200")
     assert done.exit_code == 1
     assert "cub200: not complete\ncub200: missing: " in done.stdout
-    assert f"{birds.root / 'CUB_200_2011'} lacks CUB_200_2011/images.txt" in done.stderr
-    assert "; delete it to get CUB_200_2011.tgz anew" in done.stderr
+    assert f"CUB_200_2011/images.txt is not there, but {birds.root / 'CUB_200_2011'}; delete that" in done.stderr
     assert "nothing to unpack" in commands("unpack", "cub200").output
+
+
+def test_what_another_archive_brings_is_no_reason_to_delete(birds, monkeypatch):
+    monkeypatch.setattr(fetch, "download", lambda *_: (_ for _ in ()).throw(OSError("no server")))
+    for folder, lacking in (("SUN397", []), ("Partitions", ["Training_01.txt", "Testing_01.txt"])):
+        (birds.root / folder).mkdir()
+        failed = fetch.get({"sun397": datasets.REGISTRY["sun397"]}, birds.root, say=lambda _: None)
+        there = f"{birds.root / 'SUN397'} and {birds.root / 'Partitions'}"
+        said = [
+            f"SUN397/Partitions/{name} or Partitions/{name} is not there, but {there}; delete that to get it anew"
+            for name in lacking
+        ]
+        assert failed == (said or ["no server"])
 
 
 def test_what_was_downloaded_before_needs_no_space_again(birds, monkeypatch):
